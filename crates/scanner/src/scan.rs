@@ -1,0 +1,147 @@
+//! Puts the parts together: targets in, report out.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use crate::coverage::Coverage;
+use crate::engine::Engine;
+use crate::finding::{Finding, Sighting};
+use crate::fingerprint::Fingerprinter;
+use crate::rule::Confidence;
+
+/// What a running scan tells, and how it is told to stop. Shared between threads.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    cancelled: AtomicBool,
+    phase: Mutex<&'static str>,
+    done: AtomicU64,
+    total: AtomicU64,
+    bytes: AtomicU64,
+    hits: AtomicU64,
+}
+
+/// A moment of a running scan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// What is being done, in a word or two.
+    pub phase: &'static str,
+    /// Objects done in this phase.
+    pub done: u64,
+    /// Objects in this phase; 0 when not known.
+    pub total: u64,
+    /// Bytes scanned since the start.
+    pub bytes: u64,
+    /// Matches seen since the start, before anything is left out.
+    pub hits: u64,
+}
+
+impl Monitor {
+    /// Asks the scan to end soon; its report will say that it was interrupted.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the scan was asked to end. Sources look between two objects.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Begins a phase of `total` objects (0 when not known).
+    pub fn phase(&self, name: &'static str, total: u64) {
+        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = name;
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// One object done, with that many bytes scanned and matches seen.
+    pub fn advance(&self, bytes: u64, hits: u64) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if hits > 0 {
+            self.hits.fetch_add(hits, Ordering::Relaxed);
+        }
+    }
+
+    /// This moment.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            phase: *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            done: self.done.load(Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            hits: self.hits.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a source gives back.
+#[derive(Debug, Default)]
+pub struct Harvest {
+    /// Everything matched, in no order.
+    pub sightings: Vec<Sighting>,
+    /// What was read and what was not.
+    pub coverage: Coverage,
+}
+
+impl Harvest {
+    /// Adds another harvest.
+    pub fn merge(&mut self, other: Harvest) {
+        self.sightings.extend(other.sightings);
+        self.coverage.merge(other.coverage);
+    }
+}
+
+/// Groups sightings into findings, one for each rule and secret, in a fixed order. What is under `least` is counted
+/// and left out; the count is the second result.
+pub fn group(
+    engine: &Engine,
+    sightings: Vec<Sighting>,
+    fingerprinter: &Fingerprinter,
+    least: Confidence,
+) -> (Vec<Finding>, u64) {
+    // Keyed by the value itself, which never leaves this map: fingerprints cost too much to make one for each sighting.
+    let mut groups: HashMap<(usize, Vec<u8>), Vec<Sighting>> = HashMap::new();
+    for sighting in sightings {
+        let key = (sighting.hit.rule, sighting.hit.secret.expose().to_vec());
+        groups.entry(key).or_default().push(sighting);
+    }
+    let mut hidden = 0;
+    let mut kept: Vec<Vec<Sighting>> = Vec::new();
+    for ((_, value), group) in groups {
+        drop(zeroize::Zeroizing::new(value));
+        if group.iter().any(|s| s.hit.confidence >= least) {
+            kept.push(group);
+        } else {
+            hidden += 1;
+        }
+    }
+    let mut findings: Vec<Finding> =
+        kept.into_par_iter().filter_map(|group| finding(engine, group, fingerprinter)).collect();
+    findings.sort_by(|a, b| a.order().cmp(&b.order()));
+    (findings, hidden)
+}
+
+fn finding(engine: &Engine, mut group: Vec<Sighting>, fingerprinter: &Fingerprinter) -> Option<Finding> {
+    group.sort_by(|a, b| {
+        let key = |s: &Sighting| (std::cmp::Reverse(s.hit.confidence), s.place.path.clone(), s.hit.span.start);
+        key(a).cmp(&key(b))
+    });
+    let mut sightings = group.into_iter();
+    let Sighting { hit, place } = sightings.next()?;
+    let rule = engine.rule(hit.rule).clone();
+    let mut finding = Finding {
+        fingerprint: fingerprinter.fingerprint(&rule.id, &hit.secret),
+        rule,
+        secret: hit.secret,
+        confidence: hit.confidence,
+        notes: hit.notes,
+        details: hit.details,
+        places: vec![place],
+    };
+    finding.places.extend(sightings.map(|s| s.place));
+    finding.arrange();
+    Some(finding)
+}
