@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn read_all(folder: &Path) -> Result<Vec<Rule>, Box<dyn Error>> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
     paths.sort();
     let mut rules = Vec::new();
@@ -66,12 +67,7 @@ impl Code {
         let name = format!("L{}", self.count);
         self.count += 1;
         let items: Vec<String> = list.iter().map(text).collect();
-        let _ = writeln!(
-            self.lists,
-            "static {name}: [Text; {}] = [{}];",
-            items.len(),
-            items.join(", ")
-        );
+        let _ = writeln!(self.lists, "static {name}: [Text; {}] = [{}];", items.len(), items.join(", "));
         format!("Cow::Borrowed(&{name})")
     }
 

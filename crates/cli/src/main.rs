@@ -1,30 +1,77 @@
-//! TEMP
-#![allow(clippy::print_stdout)]
-use claviger_scanner::{engine::*, rule, rule::*, scan::*, source::tree, coverage::*, fingerprint::*};
-use std::path::Path;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let mut it = args.iter().skip(1);
-    let verb: Vec<&str> = it.by_ref().take_while(|a| *a != "--rules").map(|s| s.as_str()).collect();
-    let files: Vec<&String> = it.filter(|a| *a != "--rules").collect();
-    let mut rules = Vec::new();
-    for f in &files {
-        match rule::read(Path::new(f)) { Ok(r) => rules.extend(r), Err(e) => { println!("ERROR {e}"); std::process::exit(2) } }
-    }
-    match verb.as_slice() {
-        ["rules", "check"] => { let l = lint(&rules); for x in &l { println!("{}: {}", x.rule, x.message); } println!("{} rules, {} lints", rules.len(), l.len()); }
-        ["rules", "test"] => { let o = run_examples(&rules).unwrap(); let mut bad = 0; for x in &o { if let Err(e) = &x.result { bad += 1; println!("{}: example `{}`: {e}", x.rule, x.template); } } println!("{} examples, {} failed", o.len(), bad); }
-        ["scan", path] => {
-            let set = if rules.is_empty() { RuleSet::builtin() } else { RuleSet::new(rules).unwrap() };
-            let e = Engine::new(set).unwrap();
-            let h = tree::scan(Path::new(path), path, &e, &tree::TreeOptions{threads:2,..Default::default()}, &Monitor::default()).unwrap();
-            println!("files {} bytes {}", h.coverage.files, h.coverage.bytes);
-            let least = if std::env::var("ALL").is_ok() { Confidence::Low } else { Confidence::Medium };
-            let (f, hidden) = group(&e, h.sightings, &Fingerprinter::salted(None), least);
-            for x in &f { let p = x.place(); println!("{}:{}:{} {} {} {}", p.path, p.line, p.column, x.rule.id, x.confidence, p.excerpt); }
-            println!("{} findings {} hidden", f.len(), hidden); let _ : Option<Coverage> = None;
+//! The `claviger` command: parses, runs, maps the outcome to an exit status.
+//!
+//! Everything that can be reused lives in the libraries; this crate reads flags, files and the environment, prints, and
+//! adds the context to errors.
+
+mod args;
+mod commands;
+mod config;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Verb};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing found, nothing wrong.
+    Clean,
+    /// Findings, or failed checks.
+    Findings,
+    /// Something was not read.
+    Incomplete,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> ExitCode {
+        match outcome {
+            Outcome::Clean => ExitCode::SUCCESS,
+            Outcome::Findings => ExitCode::from(1),
+            Outcome::Incomplete => ExitCode::from(2),
         }
-        ["fill", t] => println!("{}", fill(t, "x").unwrap()),
-        _ => println!("?"),
     }
+}
+
+fn main() -> ExitCode {
+    // clap exits with 2 on a usage error, as this command does for everything that could not run.
+    match run(Args::parse()) {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(2),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<Outcome> {
+    match args.verb {
+        Verb::Scan(scan) => commands::scan::run(&scan),
+        Verb::Rules(rules) => commands::rules::run(&rules),
+        Verb::Config(config) => commands::config::run(&config),
+        Verb::Explain(explain) => commands::explain::run(&explain),
+        Verb::Completions { shell } => commands::about::completions(shell),
+        Verb::Man => commands::about::man(),
+        Verb::Version { json } => commands::about::version(json),
+    }
+}
+
+/// Whether the reader of our output has gone: `claviger scan | head` is no error worth a message.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Prints an error and its causes. Messages may hold names from outside: nothing in them acts on the terminal.
+#[expect(clippy::print_stderr, reason = "the one place that reports errors")]
+fn complain(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let safe: Vec<String> =
+        text.lines().map(|line| claviger_scanner::path::printable(line.as_bytes())).collect();
+    eprintln!("claviger: {}", safe.join("\n"));
 }

@@ -36,6 +36,26 @@ pub struct Match {
     pub allow: Option<InlineAllow>,
 }
 
+impl Match {
+    /// A second, equally guarded copy: one blob may stand at many paths.
+    pub(crate) fn duplicate(&self) -> Self {
+        Match {
+            rule: self.rule,
+            span: self.span.clone(),
+            line: self.line,
+            column: self.column,
+            end_line: self.end_line,
+            end_column: self.end_column,
+            secret: self.secret.duplicate(),
+            excerpt: self.excerpt.clone(),
+            confidence: self.confidence,
+            notes: self.notes.clone(),
+            details: self.details.clone(),
+            allow: self.allow.clone(),
+        }
+    }
+}
+
 /// An inline marker that allows a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InlineAllow {
@@ -210,6 +230,13 @@ impl Finding {
     /// Sort key of a report: by path and line of the first place.
     pub(crate) fn order(&self) -> impl Ord + '_ {
         let place = self.place();
-        (&place.target, &place.path, place.span.start, &self.rule.id, self.fingerprint.as_str(), &place.object)
+        (
+            &place.target,
+            &place.path,
+            place.span.start,
+            &self.rule.id,
+            self.fingerprint.as_str(),
+            &place.object,
+        )
     }
 }

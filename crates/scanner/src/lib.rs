@@ -14,6 +14,7 @@ pub mod engine;
 pub mod finding;
 pub mod fingerprint;
 pub mod path;
+pub mod report;
 pub mod rule;
 pub mod scan;
 pub mod secret;

@@ -126,7 +126,8 @@ pub fn group(
 
 fn finding(engine: &Engine, mut group: Vec<Sighting>, fingerprinter: &Fingerprinter) -> Option<Finding> {
     group.sort_by(|a, b| {
-        let key = |s: &Sighting| (std::cmp::Reverse(s.hit.confidence), s.place.path.clone(), s.hit.span.start);
+        let key =
+            |s: &Sighting| (std::cmp::Reverse(s.hit.confidence), s.place.path.clone(), s.hit.span.start);
         key(a).cmp(&key(b))
     });
     let mut sightings = group.into_iter();

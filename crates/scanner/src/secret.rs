@@ -40,10 +40,8 @@ impl Secret {
     /// length. Control characters and bytes that are not ASCII are shown as `.`.
     pub fn redacted(&self) -> String {
         let shown = (self.len() / 4).min(4);
-        let head: String = self.0[..shown]
-            .iter()
-            .map(|&b| if b.is_ascii_graphic() { char::from(b) } else { '.' })
-            .collect();
+        let head: String =
+            self.0[..shown].iter().map(|&b| if b.is_ascii_graphic() { char::from(b) } else { '.' }).collect();
         format!("{head}…({})", self.len())
     }
 }

@@ -91,10 +91,8 @@ fn bech32_expand(part: &[u8]) -> impl Iterator<Item = u8> + '_ {
 fn verify_bech32(token: &[u8]) -> Option<bool> {
     let lower = token.to_ascii_lowercase();
     let at = lower.iter().rposition(|b| *b == b'1')?;
-    let data: Option<Vec<u8>> = lower[at + 1..]
-        .iter()
-        .map(|b| BECH32.iter().position(|c| c == b).map(|i| i as u8))
-        .collect();
+    let data: Option<Vec<u8>> =
+        lower[at + 1..].iter().map(|b| BECH32.iter().position(|c| c == b).map(|i| i as u8)).collect();
     let data = data?;
     Some(bech32_polymod(bech32_expand(&lower[..at]).chain(data)) == 1)
 }
@@ -103,12 +101,9 @@ fn verify_bech32(token: &[u8]) -> Option<bool> {
 pub(crate) fn make_bech32(human: &str, bytes: &[u8]) -> String {
     let human = human.to_ascii_lowercase();
     let data = regroup(bytes);
-    let sum = bech32_polymod(
-        bech32_expand(human.as_bytes()).chain(data.iter().copied()).chain([0; 6]),
-    ) ^ 1;
+    let sum = bech32_polymod(bech32_expand(human.as_bytes()).chain(data.iter().copied()).chain([0; 6])) ^ 1;
     let sums = (0..6).map(|i| (sum >> (5 * (5 - i)) & 31) as u8);
-    let text: String =
-        data.iter().copied().chain(sums).map(|v| char::from(BECH32[usize::from(v)])).collect();
+    let text: String = data.iter().copied().chain(sums).map(|v| char::from(BECH32[usize::from(v)])).collect();
     format!("{human}1{text}").to_ascii_uppercase()
 }
 
@@ -133,9 +128,12 @@ fn regroup(bytes: &[u8]) -> Vec<u8> {
 /// CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |sum, byte| {
-        (0..8).fold(sum ^ u16::from(*byte) << 8, |sum, _| {
-            if sum & 0x8000 == 0 { sum << 1 } else { sum << 1 ^ 0x1021 }
-        })
+        (0..8).fold(
+            sum ^ u16::from(*byte) << 8,
+            |sum, _| {
+                if sum & 0x8000 == 0 { sum << 1 } else { sum << 1 ^ 0x1021 }
+            },
+        )
     })
 }
 
@@ -180,7 +178,8 @@ mod tests {
     fn spoiled(token: &str) -> String {
         let mut bytes = token.as_bytes().to_vec();
         let at = bytes.len() - 2;
-        bytes[at] = if bytes[at] == b'a' || bytes[at] == b'A' { bytes[at] + 1 } else { bytes[at] & 0x40 | b'1' };
+        bytes[at] =
+            if bytes[at] == b'a' || bytes[at] == b'A' { bytes[at] + 1 } else { bytes[at] & 0x40 | b'1' };
         String::from_utf8(bytes).unwrap()
     }
 

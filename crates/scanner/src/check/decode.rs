@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::file_kind::FileKind;
+use super::{Weight, embedded, private_key};
 use crate::path::printable;
 use crate::rule::Decode;
 
@@ -21,8 +23,8 @@ const MAX_JSON: usize = 64 * 1024;
 pub(crate) struct Decoded {
     /// Facts for the finding; never the secret.
     pub(crate) details: Vec<(&'static str, String)>,
-    /// Why the finding is less sure than its pattern says.
-    pub(crate) weaker: Option<String>,
+    /// How much what it read speaks for a live secret.
+    pub(crate) weight: Weight,
 }
 
 /// Decodes the secret, or says why it is none. `now` is in seconds since 1970.
@@ -32,7 +34,9 @@ pub(crate) fn decode(kind: Decode, secret: &[u8], now: i64) -> Result<Decoded, S
         Decode::Base64 => base64(secret),
         Decode::Base64Json => base64_json(secret),
         Decode::Basic => basic(secret),
-        Decode::Pem => pem(secret),
+        Decode::Pem => key(private_key::armoured(secret)?, false),
+        Decode::PemEncrypted => key(private_key::armoured(secret)?, true),
+        Decode::Der => key(private_key::bare(secret)?, false),
         Decode::Discord => discord(secret),
         Decode::AzureStorage => azure_storage(secret),
         Decode::Macaroon => macaroon(secret),
@@ -67,7 +71,11 @@ fn jwt(secret: &[u8], now: i64) -> Result<Decoded, String> {
         out.details.push(("kind", "JWE".into()));
         return Ok(out);
     }
-    let claims = json_object(&URL.decode(payload).map_err(|_| "the payload is no base64url")?)?;
+    let payload = URL.decode(payload).map_err(|_| "the payload is no base64url")?;
+    let Ok(claims) = json_object(&payload) else {
+        out.weight = Weight::Fair("the payload is no JSON object");
+        return Ok(out);
+    };
     for (name, key) in [("iss", "issuer"), ("sub", "subject"), ("aud", "audience"), ("role", "role")] {
         if let Some(text) = claims.get(name).and_then(|v| v.as_str()) {
             out.details.push((key, short(text)));
@@ -79,14 +87,41 @@ fn jwt(secret: &[u8], now: i64) -> Result<Decoded, String> {
             out.details.push(("expires", time.to_string()));
         }
         if expiry < now {
-            out.weaker = Some("the token has expired: less sure".into());
+            out.weight = Weight::Fair("the token has expired");
         }
     }
     let public = claims.get("role").and_then(|v| v.as_str()) == Some("anon");
     if public {
         return Err("a public token (role `anon`)".into());
     }
+    if is_sample(&claims, &payload) {
+        out.weight = Weight::Weak("a token as documentation has it");
+    }
     Ok(out)
+}
+
+/// The claims that jwt.io, the RFCs and the documentation of libraries use.
+fn is_sample(claims: &serde_json::Map<String, serde_json::Value>, payload: &[u8]) -> bool {
+    let texts: [&[u8]; 9] = [
+        b"\"1234567890\"",
+        b"John Doe",
+        b"Jane Doe",
+        b"\"joe\"",
+        b"example.com",
+        b"example.org",
+        b"\"foo\"",
+        b"\"bar\"",
+        b"\"hello\"",
+    ];
+    let issued =
+        ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "scope", "scopes", "role", "roles", "permissions"];
+    let subject = claims.get("sub").and_then(serde_json::Value::as_i64);
+    subject == Some(1_234_567_890)
+        || texts.iter().any(|text| memchr::memmem::find(payload, text).is_some())
+        || claims.len() <= 2
+            && !claims
+                .keys()
+                .any(|name| issued.contains(&name.as_str()) || name.to_lowercase().contains("id"))
 }
 
 fn short(text: &str) -> String {
@@ -115,89 +150,28 @@ fn basic(secret: &[u8]) -> Result<Decoded, String> {
     if password.is_empty() && user.len() < 16 {
         return Err("an empty password".into());
     }
-    if let Some(why) = super::placeholder::reason(password.as_bytes()) {
-        return Err(format!("the password inside is a placeholder: {why}"));
-    }
-    let mut out = Decoded { details: vec![("user", short(user))], weaker: None };
-    if is_dull(user) && is_dull(password) {
-        out.weaker = Some("a user and password as documentation has them: less sure".into());
-    }
-    Ok(out)
-}
-
-fn is_dull(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    ["user", "username", "pass", "password", "passwd", "test", "admin", "foo", "bar", "login", "guest", "me", "demo", "secret"]
-        .iter()
-        .any(|w| lower.trim_end_matches(|c: char| c.is_ascii_digit()) == *w)
-        || lower.is_empty()
-}
-
-/// A private key: enough of a body, and the beginning of what its label promises (DER SEQUENCE, OpenSSH magic).
-fn pem(secret: &[u8]) -> Result<Decoded, String> {
-    let text = unescaped(secret);
-    let after = memchr::memmem::find(&text, b"KEY-----")
-        .map(|at| at + 8)
-        .or_else(|| memchr::memmem::find(&text, b"BLOCK-----").map(|at| at + 10))
-        .ok_or("no BEGIN line")?;
-    let label_start = memchr::memmem::find(&text, b"-----BEGIN ").map(|at| at + 11).ok_or("no BEGIN line")?;
-    let label = text.get(label_start..after.saturating_sub(5)).unwrap_or_default();
-    let body = &text[after..];
-    let body = &body[..memchr::memmem::find(body, b"-----END").unwrap_or(body.len())];
-    let mut out = Decoded { details: vec![("kind", short(&String::from_utf8_lossy(label)))], weaker: None };
-    let encrypted_header = memchr::memmem::find(body, b"ENCRYPTED").is_some();
-    let encoded: Vec<u8> = body
-        .split(|b| *b == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.contains(&b':') && !line.starts_with(b"="))
-        .flatten()
-        .copied()
-        .filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-        .collect();
-    if encoded.len() < 40 {
-        return Err("the key has no body".into());
-    }
-    if super::placeholder::reason(&encoded[..encoded.len().min(128)]).is_some() {
-        return Err("the body is a placeholder".into());
-    }
-    if super::entropy::shannon(&encoded) < 4.0 {
-        return Err("the body is not random enough for a key".into());
-    }
-    let whole = encoded.len() / 4 * 4;
-    let bytes = zeroize::Zeroizing::new(STANDARD.decode(&encoded[..whole]).map_err(|_| "the body is no base64")?);
-    let openssh = bytes.starts_with(b"openssh-key-v1\0");
-    let encrypted = encrypted_header
-        || label.starts_with(b"ENCRYPTED")
-        || openssh && !bytes.get(15..).is_some_and(|b| b.starts_with(b"\0\0\0\x04none"));
-    let plausible = encrypted
-        || openssh
-        || bytes.first() == Some(&0x30)
-        || label.starts_with(b"PGP")
-        || label.starts_with(b"SSH2");
-    if encrypted {
-        out.details.push(("encrypted", "yes".into()));
-        out.weaker = Some("the key is encrypted: only as safe as its passphrase".into());
-    } else if !plausible {
-        out.weaker = Some("the body does not begin as such a key does: less sure".into());
+    let mut out = Decoded { details: vec![("user", short(user))], weight: Weight::Strong };
+    // `KEY:` alone: the user is the secret, as many HTTP interfaces have it.
+    let (value, beside) = if password.is_empty() { (user, "") } else { (password, user) };
+    out.weight = embedded::weigh(value.as_bytes(), Some(beside.as_bytes()), FileKind::default())
+        .map_err(|why| format!("the password inside: {why}"))?;
+    if user == "Aladdin" {
+        out.weight = Weight::Weak("the example of RFC 7617");
     }
     Ok(out)
 }
 
-/// The text with the escapes of string literals (`\n`, `\r`) undone.
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().copied().peekable();
-    while let Some(b) = bytes.next() {
-        match (b, bytes.peek()) {
-            (b'\\', Some(b'n' | b'r' | b't')) => {
-                bytes.next();
-                out.push(b'\n');
-            }
-            (b'\\', _) => {}
-            _ => out.push(b),
+/// A private key, if it is encrypted or not as the rule wants it.
+fn key(key: private_key::Key, encrypted: bool) -> Result<Decoded, String> {
+    match (key.encrypted, encrypted) {
+        (true, false) => Err("the key is encrypted".into()),
+        (false, true) => Err("the key is not encrypted".into()),
+        _ => {
+            let protection = if encrypted { "passphrase" } else { "none" };
+            let details = vec![("kind", short(&key.kind)), ("protection", protection.into())];
+            Ok(Decoded { details, weight: key.weight })
         }
     }
-    out
 }
 
 /// The first part of a Discord bot token is the base64 of a decimal snowflake.
@@ -210,14 +184,22 @@ fn discord(secret: &[u8]) -> Result<Decoded, String> {
 
 fn azure_storage(secret: &[u8]) -> Result<Decoded, String> {
     let bytes = any_base64(secret)?;
-    if bytes.len() == 64 { Ok(Decoded::default()) } else { Err(format!("{} bytes inside, not 64", bytes.len())) }
+    if bytes.len() == 64 {
+        Ok(Decoded::default())
+    } else {
+        Err(format!("{} bytes inside, not 64", bytes.len()))
+    }
 }
 
 /// Version 2 of the binary macaroon format: a version byte and a location field.
 fn macaroon(secret: &[u8]) -> Result<Decoded, String> {
     let start = secret.iter().position(|b| *b == b'-').map_or(0, |at| at + 1);
     let bytes = any_base64(&secret[start..])?;
-    if bytes.first() == Some(&2) { Ok(Decoded::default()) } else { Err("no version-2 macaroon inside".into()) }
+    if bytes.first() == Some(&2) {
+        Ok(Decoded::default())
+    } else {
+        Err("no version-2 macaroon inside".into())
+    }
 }
 
 #[cfg(test)]
@@ -237,20 +219,39 @@ mod tests {
         check(Decode::Jwt, "{{jwt role=anon}}", false);
         check(Decode::Jwt, "{{jwt alg=none}}", false);
         check(Decode::Jwt, "eyJhbGciOi.notjson.sig", false);
+        check(Decode::Jwt, "{{jwt sub=1234567890}}", true);
         check(Decode::Basic, "{{b64of deploy:{{alnum 12}}}}", true);
+        check(Decode::Basic, "{{b64of user:password}}", false);
         check(Decode::Basic, "{{b64of nocolon}}", false);
         check(Decode::Pem, "{{pem RSA PRIVATE KEY}}", true);
         check(Decode::Pem, "{{pem OPENSSH PRIVATE KEY}}", true);
         check(Decode::Pem, "-----BEGIN RSA PRIVATE KEY-----\n...\n-----END RSA PRIVATE KEY-----", false);
+        check(Decode::Pem, "{{pem ENCRYPTED PRIVATE KEY}}", false);
+        check(Decode::PemEncrypted, "{{pem ENCRYPTED PRIVATE KEY}}", true);
+        check(Decode::Der, "{{der PKCS8}}", true);
         check(Decode::Discord, "{{b64of {{digit 18}}}}.abcdef.{{b64url 27}}", true);
         check(Decode::Discord, "{{alnum 24}}.abcdef.{{b64url 27}}", false);
+    }
+
+    #[test]
+    fn tokens_of_documentation_are_weak() {
+        for (template, weak) in [
+            ("{{jwt sub=1234567890 name=Jo}}", true),
+            ("{{jwt some=payload}}", true),
+            ("{{jwt iss=https://auth.example.com sub=u1}}", true),
+            ("{{jwt iss=https://login.corp.net sub=8823 exp=1800000000}}", false),
+        ] {
+            let text = fill(template, "seed").unwrap();
+            let decoded = decode(Decode::Jwt, text.as_bytes(), 1_700_000_000).unwrap();
+            assert_eq!(matches!(decoded.weight, Weight::Weak(_)), weak, "{template}");
+        }
     }
 
     #[test]
     fn an_expired_token_is_less_sure() {
         let text = fill("{{jwt exp=1600000000}}", "seed").unwrap();
         let decoded = decode(Decode::Jwt, text.as_bytes(), 1_700_000_000).unwrap();
-        assert!(decoded.weaker.is_some());
+        assert!(matches!(decoded.weight, Weight::Fair(_)));
         assert!(decoded.details.iter().any(|(k, v)| *k == "expires" && v.starts_with("2020-09-13")));
     }
 }

@@ -32,7 +32,10 @@ pub fn wordiness(bytes: &[u8]) -> Option<f32> {
     let (mut pairs, mut common) = (0_u32, 0_u32);
     for pair in bytes.windows(2) {
         let (a, b) = (pair[0], pair[1]);
-        if !a.is_ascii_alphabetic() || !b.is_ascii_alphabetic() || a.is_ascii_lowercase() && b.is_ascii_uppercase() {
+        if !a.is_ascii_alphabetic()
+            || !b.is_ascii_alphabetic()
+            || a.is_ascii_lowercase() && b.is_ascii_uppercase()
+        {
             continue;
         }
         pairs += 1;
@@ -43,32 +46,32 @@ pub fn wordiness(bytes: &[u8]) -> Option<f32> {
 
 /// For each first letter, the letters that often follow it in words.
 const FOLLOWERS: [&[u8]; 26] = [
-    b"bcdgilmnprstuvy", // a
-    b"aeilorsuy",       // b
-    b"aehiklorstuy",    // c
-    b"adeilorsuy",      // d
+    b"bcdgilmnprstuvy",    // a
+    b"aeilorsuy",          // b
+    b"aehiklorstuy",       // c
+    b"adeilorsuy",         // d
     b"abcdefglmnprstvwxy", // e
-    b"aefiloru",        // f
-    b"aehilnoru",       // g
-    b"aeiortuy",        // h
-    b"abcdefglmnoprstvz", // i
-    b"aeou",            // j
-    b"aeinsy",          // k
-    b"adefiklosuty",    // l
-    b"abeimnopsu",      // m
-    b"acdefgiknostuvy", // n
+    b"aefiloru",           // f
+    b"aehilnoru",          // g
+    b"aeiortuy",           // h
+    b"abcdefglmnoprstvz",  // i
+    b"aeou",               // j
+    b"aeinsy",             // k
+    b"adefiklosuty",       // l
+    b"abeimnopsu",         // m
+    b"acdefgiknostuvy",    // n
     b"abcdfgklmnoprstuvw", // o
-    b"aehiloprstu",     // p
-    b"u",               // q
+    b"aehiloprstu",        // p
+    b"u",                  // q
     b"acdeghiklmnorstuvy", // r
-    b"acehiklmnopqstuwy", // s
-    b"acehiloprstuwy",  // t
-    b"abcdegilmnprst",  // u
-    b"aeio",            // v
-    b"aehinor",         // w
-    b"aceipt",          // x
-    b"emops",           // y
-    b"aeioz",           // z
+    b"acehiklmnopqstuwy",  // s
+    b"acehiloprstuwy",     // t
+    b"abcdegilmnprst",     // u
+    b"aeio",               // v
+    b"aehinor",            // w
+    b"aceipt",             // x
+    b"emops",              // y
+    b"aeioz",              // z
 ];
 
 fn is_common(a: u8, b: u8) -> bool {

@@ -34,30 +34,127 @@ pub enum Syntax {
 }
 
 const CODE: &[&str] = &[
-    "js", "mjs", "cjs", "jsx", "ts", "tsx", "mts", "cts", "py", "pyi", "java", "kt", "kts", "scala", "groovy", "gradle", "go", "rs", "c",
-    "h", "cc", "cpp", "cxx", "hpp", "hh", "cs", "vb", "fs", "swift", "m", "mm", "rb", "erb", "php", "phtml", "pl", "pm", "lua",
-    "dart", "ex", "exs", "erl", "hrl", "clj", "cljs", "hs", "ml", "mli", "r", "jl", "nim", "zig", "v", "sv", "vue", "svelte", "sql",
-    "proto", "graphql", "sol", "cr", "d", "pas", "asm", "s", "html", "htm", "xhtml", "jsp", "aspx", "cshtml", "razor",
-    "css", "scss", "less", "sass", "ejs", "hbs", "mustache", "twig", "haml", "pug", "coffee", "ipynb", "rake", "gemspec",
-    "cfc", "cfm", "apex", "cls", "trigger", "st", "el", "lisp", "scm", "rkt", "tcl", "awk", "jinja", "jinja2", "j2", "tmpl",
+    "js", "mjs", "cjs", "jsx", "ts", "tsx", "mts", "cts", "py", "pyi", "java", "kt", "kts", "scala",
+    "groovy", "gradle", "go", "rs", "c", "h", "cc", "cpp", "cxx", "hpp", "hh", "cs", "vb", "fs", "swift",
+    "m", "mm", "rb", "erb", "php", "phtml", "pl", "pm", "lua", "dart", "ex", "exs", "erl", "hrl", "clj",
+    "cljs", "hs", "ml", "mli", "r", "jl", "nim", "zig", "v", "sv", "vue", "svelte", "sql", "proto",
+    "graphql", "sol", "cr", "d", "pas", "asm", "s", "html", "htm", "xhtml", "jsp", "aspx", "cshtml", "razor",
+    "css", "scss", "less", "sass", "ejs", "hbs", "mustache", "twig", "haml", "pug", "coffee", "ipynb",
+    "rake", "gemspec", "cfc", "cfm", "apex", "cls", "trigger", "st", "el", "lisp", "scm", "rkt", "tcl",
+    "awk", "jinja", "jinja2", "j2", "tmpl",
 ];
 const CONFIG: &[&str] = &[
-    "yml", "yaml", "ini", "cfg", "conf", "cnf", "config", "properties", "env", "envrc", "netrc", "credentials", "toml-", "xml",
-    "plist", "reg", "rc", "prefs", "desktop", "service", "txt", "log", "csv", "tsv", "secrets", "dotenv", "list", "ovpn", "settings",
+    "yml",
+    "yaml",
+    "ini",
+    "cfg",
+    "conf",
+    "cnf",
+    "config",
+    "properties",
+    "env",
+    "envrc",
+    "netrc",
+    "credentials",
+    "toml-",
+    "xml",
+    "plist",
+    "reg",
+    "rc",
+    "prefs",
+    "desktop",
+    "service",
+    "txt",
+    "log",
+    "csv",
+    "tsv",
+    "secrets",
+    "dotenv",
+    "list",
+    "ovpn",
+    "settings",
 ];
-const SHELL: &[&str] = &["sh", "bash", "zsh", "fish", "ksh", "bat", "cmd", "ps1", "psm1", "psd1", "dockerfile", "mk", "nix"];
-const DATA: &[&str] = &["json", "json5", "jsonc", "jsonl", "ndjson", "toml", "tf", "tfvars", "hcl", "tfstate", "har", "jsonnet", "cue", "bicep"];
-const DOC: &[&str] = &["md", "markdown", "rst", "adoc", "asciidoc", "mdx", "org", "tex", "pod", "textile", "wiki"];
+const SHELL: &[&str] =
+    &["sh", "bash", "zsh", "fish", "ksh", "bat", "cmd", "ps1", "psm1", "psd1", "dockerfile", "mk", "nix"];
+const DATA: &[&str] = &[
+    "json", "json5", "jsonc", "jsonl", "ndjson", "toml", "tf", "tfvars", "hcl", "tfstate", "har", "jsonnet",
+    "cue", "bicep",
+];
+const DOC: &[&str] =
+    &["md", "markdown", "rst", "adoc", "asciidoc", "mdx", "org", "tex", "pod", "textile", "wiki"];
 const LOCKS: &[&str] = &[
-    "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "cargo.lock", "go.sum", "gopkg.lock",
-    "poetry.lock", "pdm.lock", "uv.lock", "pipfile.lock", "composer.lock", "gemfile.lock", "podfile.lock", "mix.lock", "flake.lock",
-    "deno.lock", "packages.lock.json", "paket.lock", "gradle.lockfile", "package.resolved", "pubspec.lock", "cartfile.resolved",
-    "conan.lock", "chart.lock", "sha256sums", "checksums.txt", ".terraform.lock.hcl", "renv.lock", "stack.yaml.lock",
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "bun.lock",
+    "cargo.lock",
+    "go.sum",
+    "gopkg.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "uv.lock",
+    "pipfile.lock",
+    "composer.lock",
+    "gemfile.lock",
+    "podfile.lock",
+    "mix.lock",
+    "flake.lock",
+    "deno.lock",
+    "packages.lock.json",
+    "paket.lock",
+    "gradle.lockfile",
+    "package.resolved",
+    "pubspec.lock",
+    "cartfile.resolved",
+    "conan.lock",
+    "chart.lock",
+    "sha256sums",
+    "checksums.txt",
+    ".terraform.lock.hcl",
+    "renv.lock",
+    "stack.yaml.lock",
 ];
-const LOCALE_FOLDERS: &[&str] = &["locale", "locales", "i18n", "l10n", "lang", "langs", "language", "languages", "translation", "translations", "lproj", "nls"];
+const LOCALE_FOLDERS: &[&str] = &[
+    "locale",
+    "locales",
+    "i18n",
+    "l10n",
+    "lang",
+    "langs",
+    "language",
+    "languages",
+    "translation",
+    "translations",
+    "lproj",
+    "nls",
+];
 const TEST_WORDS: &[&str] = &[
-    "test", "tests", "testing", "testdata", "spec", "specs", "fixture", "fixtures", "mock", "mocks", "__tests__", "__mocks__",
-    "example", "examples", "sample", "samples", "demo", "demos", "e2e", "stub", "stubs", "dummy", "testcases", "unittest", "tutorial",
+    "test",
+    "tests",
+    "testing",
+    "testdata",
+    "spec",
+    "specs",
+    "fixture",
+    "fixtures",
+    "mock",
+    "mocks",
+    "__tests__",
+    "__mocks__",
+    "example",
+    "examples",
+    "sample",
+    "samples",
+    "demo",
+    "demos",
+    "e2e",
+    "stub",
+    "stubs",
+    "dummy",
+    "testcases",
+    "unittest",
+    "tutorial",
 ];
 
 impl FileKind {
@@ -71,17 +168,46 @@ impl FileKind {
         let stem = name.split('.').next().unwrap_or_default();
         FileKind {
             syntax: syntax(name, extension),
-            is_test: folders().any(|f| any(TEST_WORDS, f) || f.ends_with("-tests") || f.ends_with("-test") || f.ends_with("_test") || f.ends_with("_tests") || f.ends_with(".tests") || f.ends_with(".test"))
-                || name.split(['.', '_', '-']).any(|part| any(TEST_WORDS, part))
+            is_test: folders().any(|f| {
+                any(TEST_WORDS, f)
+                    || f.ends_with("-tests")
+                    || f.ends_with("-test")
+                    || f.ends_with("_test")
+                    || f.ends_with("_tests")
+                    || f.ends_with(".tests")
+                    || f.ends_with(".test")
+            }) || name.split(['.', '_', '-']).any(|part| any(TEST_WORDS, part))
                 || ends_in_camel(path, &["Test", "Tests", "Spec", "IT"]),
-            is_locale: folders().any(|f| any(LOCALE_FOLDERS, f) || f.ends_with(".lproj") || f.starts_with("values-"))
-                || matches!(extension, "po" | "pot" | "mo" | "xlf" | "xliff" | "resx" | "strings" | "arb" | "ftl" | "stringsdict" | "resw")
-                || (extension == "properties" && (stem.starts_with("messages") || stem.starts_with("strings") || stem.starts_with("labels")))
+            is_locale: folders()
+                .any(|f| any(LOCALE_FOLDERS, f) || f.ends_with(".lproj") || f.starts_with("values-"))
+                || matches!(
+                    extension,
+                    "po" | "pot"
+                        | "mo"
+                        | "xlf"
+                        | "xliff"
+                        | "resx"
+                        | "strings"
+                        | "arb"
+                        | "ftl"
+                        | "stringsdict"
+                        | "resw"
+                )
+                || (extension == "properties"
+                    && (stem.starts_with("messages")
+                        || stem.starts_with("strings")
+                        || stem.starts_with("labels")))
                 || name == "strings.xml",
-            is_lock: any(LOCKS, name) || matches!(extension, "sum" | "lock" | "sha256" | "sha512" | "md5" | "sha1" | "integrity"),
-            is_doc: any(DOC, extension) || any(&["readme", "changelog", "license", "contributing"], stem)
+            is_lock: any(LOCKS, name)
+                || matches!(extension, "sum" | "lock" | "sha256" | "sha512" | "md5" | "sha1" | "integrity"),
+            is_doc: any(DOC, extension)
+                || any(&["readme", "changelog", "license", "contributing"], stem)
                 || folders().any(|f| f == "docs" || f == "doc"),
-            is_generated: name.contains(".min.") || name.contains("-min.") || matches!(extension, "map") || name.contains(".bundle.") || name.contains(".pb."),
+            is_generated: name.contains(".min.")
+                || name.contains("-min.")
+                || matches!(extension, "map")
+                || name.contains(".bundle.")
+                || name.contains(".pb."),
         }
     }
 }
@@ -97,7 +223,12 @@ fn syntax(name: &str, extension: &str) -> Syntax {
     let any = |list: &[&str]| list.contains(&extension);
     if name.starts_with(".env") || name.ends_with(".env") {
         Syntax::Config
-    } else if name.starts_with("dockerfile") || name.ends_with("dockerfile") || name == "makefile" || name == "jenkinsfile" || any(SHELL) {
+    } else if name.starts_with("dockerfile")
+        || name.ends_with("dockerfile")
+        || name == "makefile"
+        || name == "jenkinsfile"
+        || any(SHELL)
+    {
         Syntax::Shell
     } else if any(CODE) {
         Syntax::Code

@@ -5,14 +5,17 @@
 
 pub mod checksum;
 pub mod decode;
+pub mod embedded;
 pub mod entropy;
 pub mod file_kind;
+pub mod manifest;
 pub mod placeholder;
+pub mod private_key;
 pub mod value;
 
 use std::ops::Range;
 
-use crate::rule::{Boundary, Checks, Confidence};
+use crate::rule::{Boundary, Checks, Confidence, ValueKind};
 
 use file_kind::FileKind;
 
@@ -41,14 +44,44 @@ pub(crate) struct Candidate<'a> {
     pub(crate) text: &'a [u8],
     /// The secret in it.
     pub(crate) span: Range<usize>,
-    /// The name before it, where the pattern captures one.
-    pub(crate) name: Option<&'a [u8]>,
+    /// The span of the name before it, where the pattern captures one.
+    pub(crate) name: Option<Range<usize>>,
     /// Start and end of the lines the secret is on, line ends left out.
     pub(crate) line: Range<usize>,
     pub(crate) file: FileKind,
     /// What the pattern alone is worth.
     pub(crate) confidence: Confidence,
     pub(crate) now: i64,
+}
+
+/// How much a check believes in a secret that it lets pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Nothing against it.
+    #[default]
+    Strong,
+    /// One level less sure; why.
+    Fair(&'static str),
+    /// Hardly a live secret; why.
+    Weak(&'static str),
+}
+
+impl Weight {
+    /// What a confidence becomes under this weight.
+    fn of(self, confidence: Confidence) -> Confidence {
+        match self {
+            Weight::Strong => confidence,
+            Weight::Fair(_) => confidence.lowered(),
+            Weight::Weak(_) => Confidence::Low,
+        }
+    }
+
+    fn why(self) -> Option<String> {
+        match self {
+            Weight::Strong => None,
+            Weight::Fair(why) | Weight::Weak(why) => Some(format!("{why}: less sure")),
+        }
+    }
 }
 
 /// Patterns of a rule's checks, compiled.
@@ -68,7 +101,17 @@ pub(crate) fn run(checks: &Checks, patterns: &Patterns, mut c: Candidate<'_>) ->
     let mut details = Vec::new();
     let mut confidence = c.confidence;
 
-    if let Some(kind) = checks.value {
+    if let Some(kind @ (ValueKind::Embedded | ValueKind::KubernetesSecret)) = checks.value {
+        let judged =
+            if kind == ValueKind::Embedded { embedded::judge(&c) } else { manifest::kubernetes_secret(&c) };
+        match judged {
+            Err(why) => return Verdict::Drop(format!("not a secret value: {why}")),
+            Ok(weight) => {
+                confidence = weight.of(confidence);
+                notes.extend(weight.why());
+            }
+        }
+    } else if let Some(kind) = checks.value {
         match value::analyse(kind, &c) {
             value::Analysis::Drop(why) => return Verdict::Drop(why),
             value::Analysis::Keep { span, weaker, why } => {
@@ -114,10 +157,8 @@ pub(crate) fn run(checks: &Checks, patterns: &Patterns, mut c: Candidate<'_>) ->
             Err(why) => return Verdict::Drop(format!("does not decode: {why}")),
             Ok(decoded) => {
                 details.extend(decoded.details);
-                if let Some(why) = decoded.weaker {
-                    confidence = confidence.lowered();
-                    notes.push(why);
-                }
+                confidence = decoded.weight.of(confidence);
+                notes.extend(decoded.weight.why());
             }
         }
     }
@@ -160,7 +201,9 @@ fn composition(checks: &Checks, secret: &[u8]) -> Option<String> {
 pub(crate) fn boundary_holds(boundary: Boundary, text: &[u8], span: &Range<usize>) -> bool {
     match boundary {
         Boundary::None => true,
-        Boundary::Word => ends_elsewhere(text, span.start) && !text.get(span.end).copied().is_some_and(is_word),
+        Boundary::Word => {
+            ends_elsewhere(text, span.start) && !text.get(span.end).copied().is_some_and(is_word)
+        }
     }
 }
 

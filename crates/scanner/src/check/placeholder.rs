@@ -2,23 +2,130 @@
 
 /// Words that people put into a value to say that it is none. Matched in any case, anywhere in the value.
 const WORDS: &[&str] = &[
-    "example", "changeme", "change_me", "change-me", "changethis", "change_this", "replaceme", "replace_me",
-    "replace-me", "replacewith", "replace_with", "placeholder", "your_", "your-", "yourtoken", "yourkey", "yourapi",
-    "yoursecret", "yourpassword", "insert_", "insertyour", "put_your", "enter_your", "my_api_key", "mytoken", "todo",
-    "redacted", "dummy", "sample", "fake", "notreal", "not_real", "not-a-real", "xxxx", "goes_here", "goes-here",
-    "goeshere", "_here", "-here", "foobar", "deadbeef", "abcdef123456", "1234567890abcdef", "0123456789abcdef",
-    "abcdefghij", "0123456789", "1234567890", "secret_key_here", "removed", "masked", "hidden", "censored",
-    "lorem", "test_test", "testtest",
+    "example",
+    "changeme",
+    "change_me",
+    "change-me",
+    "changethis",
+    "change_this",
+    "replaceme",
+    "replace_me",
+    "replace-me",
+    "replacewith",
+    "replace_with",
+    "placeholder",
+    "your_",
+    "your-",
+    "yourtoken",
+    "yourkey",
+    "yourapi",
+    "yoursecret",
+    "yourpassword",
+    "insert_",
+    "insertyour",
+    "put_your",
+    "enter_your",
+    "my_api_key",
+    "mytoken",
+    "todo",
+    "redacted",
+    "dummy",
+    "sample",
+    "fake",
+    "notreal",
+    "not_real",
+    "not-a-real",
+    "xxxx",
+    "goes_here",
+    "goes-here",
+    "goeshere",
+    "_here",
+    "-here",
+    "foobar",
+    "deadbeef",
+    "abcdef123456",
+    "1234567890abcdef",
+    "0123456789abcdef",
+    "abcdefghij",
+    "0123456789",
+    "1234567890",
+    "secret_key_here",
+    "removed",
+    "masked",
+    "hidden",
+    "censored",
+    "lorem",
+    "test_test",
+    "testtest",
 ];
 
 /// Openings of references to a value that lives elsewhere.
 const REFERENCES: &[&str] = &[
-    "${", "$(", "$((", "{{", "<%", "%(", "#{", "@{", "%{", "$[", "<<", "[[", "((", "process.env", "os.environ", "os.getenv",
-    "getenv(", "env(", "env.", "env:", "env[", "secrets.", "secret:", "vault:", "vault.", "ssm:", "arn:aws", "op://",
-    "!ref", "!sub", "!vault", "file(", "file://", "var.", "local.", "data.", "module.", "projects/", "azurekeyvault",
-    "@microsoft.keyvault", "ref+", "enc[", "sops:", "sm://", "bws:", "doppler:", "{cipher}", "enc(",
-    "$env:", "system.getenv", "lookup(", "input.", "inputs.", "params.", "credentials(", "keyring:", "gopass:", "pass:",
-    "sealed:", "ansible_vault", "$ansible_vault", "kms:", "gcp:secretmanager", "awssm:", "aws-secret",
+    "${",
+    "$(",
+    "$((",
+    "{{",
+    "<%",
+    "%(",
+    "#{",
+    "@{",
+    "%{",
+    "$[",
+    "<<",
+    "[[",
+    "((",
+    "process.env",
+    "os.environ",
+    "os.getenv",
+    "getenv(",
+    "env(",
+    "env.",
+    "env:",
+    "env[",
+    "secrets.",
+    "secret:",
+    "vault:",
+    "vault.",
+    "ssm:",
+    "arn:aws",
+    "op://",
+    "!ref",
+    "!sub",
+    "!vault",
+    "file(",
+    "file://",
+    "var.",
+    "local.",
+    "data.",
+    "module.",
+    "projects/",
+    "azurekeyvault",
+    "@microsoft.keyvault",
+    "ref+",
+    "enc[",
+    "sops:",
+    "sm://",
+    "bws:",
+    "doppler:",
+    "{cipher}",
+    "enc(",
+    "$env:",
+    "system.getenv",
+    "lookup(",
+    "input.",
+    "inputs.",
+    "params.",
+    "credentials(",
+    "keyring:",
+    "gopass:",
+    "pass:",
+    "sealed:",
+    "ansible_vault",
+    "$ansible_vault",
+    "kms:",
+    "gcp:secretmanager",
+    "awssm:",
+    "aws-secret",
 ];
 
 /// Why the value is a placeholder, if it is one.
@@ -68,17 +175,24 @@ fn is_enclosed(value: &[u8]) -> bool {
     let name = |inner: &[u8]| {
         !inner.is_empty()
             && inner.len() <= 64
-            && inner.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ' | b':'))
+            && inner
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ' | b':'))
     };
     let inner = || value.get(1..value.len() - 1).unwrap_or_default();
     match (first, last) {
-        (b'<', b'>') | (b'[', b']') | (b'{', b'}') | (b'%', b'%') | (b'@', b'@') | (b'(', b')') => name(inner()),
+        (b'<', b'>') | (b'[', b']') | (b'{', b'}') | (b'%', b'%') | (b'@', b'@') | (b'(', b')') => {
+            name(inner())
+        }
         (b'$', _) => {
             let rest = &value[1..];
-            let variable = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'>' | b'-');
-            let shape = rest.iter().all(variable) && rest.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+            let variable =
+                |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'>' | b'-');
+            let shape = rest.iter().all(variable)
+                && rest.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
             // `$NAME`, `$name`, `$this->x`; but `$3cr3tW0rd` and `$2a$10$...` are values.
-            shape && (rest.iter().all(|b| !b.is_ascii_lowercase()) || rest.iter().all(|b| !b.is_ascii_digit()))
+            shape
+                && (rest.iter().all(|b| !b.is_ascii_lowercase()) || rest.iter().all(|b| !b.is_ascii_digit()))
         }
         (b'_', b'_') => value.starts_with(b"__") && value.ends_with(b"__"),
         _ => false,
@@ -125,9 +239,25 @@ mod tests {
     #[test]
     fn placeholders() {
         for value in [
-            "changeme", "<token>", "${DB_PASSWORD}", "{{ password }}", "xxxxxxxxxxxxxxxx", "your_api_key", "YOUR-TOKEN",
-            "$PASSWORD", "%DB_PASS%", "AKIAIOSFODNN7EXAMPLE", "process.env.TOKEN", "secrets.TOKEN", "abcdefghijklmnop",
-            "a1b2c3d4e5f6g7h8", "********", "@password@", "__TOKEN__", "000000000000", "ENC[AES256_GCM,data:x]",
+            "changeme",
+            "<token>",
+            "${DB_PASSWORD}",
+            "{{ password }}",
+            "xxxxxxxxxxxxxxxx",
+            "your_api_key",
+            "YOUR-TOKEN",
+            "$PASSWORD",
+            "%DB_PASS%",
+            "AKIAIOSFODNN7EXAMPLE",
+            "process.env.TOKEN",
+            "secrets.TOKEN",
+            "abcdefghijklmnop",
+            "a1b2c3d4e5f6g7h8",
+            "********",
+            "@password@",
+            "__TOKEN__",
+            "000000000000",
+            "ENC[AES256_GCM,data:x]",
         ] {
             assert!(reason(value.as_bytes()).is_some(), "{value}");
         }
@@ -135,7 +265,9 @@ mod tests {
 
     #[test]
     fn values() {
-        for value in ["hunter2", "$3cr3tW0rd", "Tr0ub4dor&3", "kX9vQ2mZ7pLw4RtY", "9f86d081884c7d65", "p@ss<w>0rd"] {
+        for value in
+            ["hunter2", "$3cr3tW0rd", "Tr0ub4dor&3", "kX9vQ2mZ7pLw4RtY", "9f86d081884c7d65", "p@ss<w>0rd"]
+        {
             assert_eq!(reason(value.as_bytes()), None, "{value}");
         }
     }

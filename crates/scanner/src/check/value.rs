@@ -42,8 +42,9 @@ pub(crate) fn analyse(kind: ValueKind, c: &Candidate<'_>) -> Analysis {
         Err(why) => return Analysis::Drop(why.into()),
     };
     let value = &c.text[span.clone()];
-    let name = c.name.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+    let name = c.name.as_ref().map(|n| c.text[n.clone()].to_ascii_lowercase()).unwrap_or_default();
     let drop = name_says_no(&name)
+        .or_else(|| place_says_no(c, &span, &name))
         .or_else(|| shape_says_no(value, quoting, c))
         .or_else(|| placeholder::reason(value))
         .or_else(|| word_says_no(value, &name));
@@ -53,6 +54,7 @@ pub(crate) fn analyse(kind: ValueKind, c: &Candidate<'_>) -> Analysis {
     let judged = match kind {
         ValueKind::Password => password(value, quoting, c),
         ValueKind::Token => token(value, &name, quoting, c),
+        ValueKind::Embedded | ValueKind::KubernetesSecret => Ok(None),
     };
     match judged {
         Err(why) => Analysis::Drop(format!("not a secret value: {why}")),
@@ -73,9 +75,22 @@ fn extent(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'static str> {
         return Ok((start..start + length, Quoting::Quoted));
     }
     let xml = before == Some(b'>') || c.text[..start].ends_with(b"[CDATA[");
-    let ends = |b: &u8| if xml { *b == b'<' || *b == b']' } else { b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>') };
-    let mut length = rest.iter().position(ends).unwrap_or(rest.len());
-    while length > 0 && matches!(rest[length - 1], b',' | b';' | b')' | b']' | b'}' | b'\\') && !balanced(&rest[..length]) {
+    let ends = |b: &u8| {
+        if xml {
+            *b == b'<' || *b == b']'
+        } else {
+            b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>')
+        }
+    };
+    let end = rest.iter().position(ends);
+    if xml && end.is_none() {
+        return Err("its element is not closed on the line");
+    }
+    let mut length = end.unwrap_or(rest.len());
+    while length > 0
+        && matches!(rest[length - 1], b',' | b';' | b')' | b']' | b'}' | b'\\')
+        && !balanced(&rest[..length])
+    {
         length -= 1;
     }
     if length == 0 {
@@ -114,45 +129,327 @@ fn balanced(value: &[u8]) -> bool {
 
 /// Ends of names whose value is about a secret and not one.
 const ABOUT: &[&str] = &[
-    "url", "uri", "path", "file", "filename", "filepath", "dir", "name", "names", "type", "types", "field", "fields", "label", "length",
-    "len", "size", "count", "expiry", "expires", "expiration", "expire", "expiresin", "expiresat", "ttl", "timeout", "lifetime", "header", "headers", "regex", "regexp", "pattern", "policy",
-    "hint", "placeholder", "error", "errors", "message", "messages", "msg", "title", "text", "help", "helper", "required", "enabled",
-    "disabled", "version", "algorithm", "alg", "algo", "format", "endpoint", "ref", "arn", "class", "page", "form", "input", "prompt", "dialog",
-    "description", "desc", "template", "reset", "resetlink", "strength", "validator", "validation", "rule", "rules", "manager", "provider", "service",
-    "handler", "factory", "builder", "issuer", "audience", "scope", "scopes", "status", "state", "mode", "limit", "limits", "index", "idx", "position",
-    "offset", "kind", "encoder", "encoding", "source", "store", "storage", "column", "table", "view", "screen", "button", "link", "icon",
-    "test", "tests", "id", "ids", "keyid", "schema", "param", "params", "parameter", "attribute", "attr", "property", "prop", "env", "envvar", "variable",
-    "var", "suffix", "separator", "selector", "xpath", "css", "locator", "element", "updated", "changed", "created", "date", "time", "timestamp", "at", "event",
-    "action", "method", "function", "callback", "command", "cmd", "option", "options", "flag", "plugin", "module", "package", "repo", "repository", "image", "tag",
-    "digest", "checksum", "sha", "sha1", "sha256", "md5", "integrity", "fingerprint", "usage", "used", "budget", "price", "cost", "symbol", "address", "contract", "balance",
-    "confirmation", "confirm", "invalid", "mismatch", "match", "matches", "notmatch", "not", "missing", "empty", "forgotten", "forgot", "change", "create", "update", "delete", "remove", "rotate", "rotation", "generator",
-    "example", "is", "has", "verify", "verified", "verifier", "check", "checker", "exists", "found", "set", "list", "map", "array", "dict", "model", "object", "interface", "dto", "request", "response", "result", "resource",
+    "url",
+    "uri",
+    "path",
+    "file",
+    "filename",
+    "filepath",
+    "dir",
+    "name",
+    "names",
+    "type",
+    "types",
+    "field",
+    "fields",
+    "label",
+    "length",
+    "len",
+    "size",
+    "count",
+    "expiry",
+    "expires",
+    "expiration",
+    "expire",
+    "expiresin",
+    "expiresat",
+    "ttl",
+    "timeout",
+    "lifetime",
+    "header",
+    "headers",
+    "regex",
+    "regexp",
+    "pattern",
+    "policy",
+    "hint",
+    "placeholder",
+    "error",
+    "errors",
+    "message",
+    "messages",
+    "msg",
+    "title",
+    "text",
+    "help",
+    "helper",
+    "required",
+    "enabled",
+    "disabled",
+    "version",
+    "algorithm",
+    "alg",
+    "algo",
+    "format",
+    "endpoint",
+    "ref",
+    "arn",
+    "class",
+    "page",
+    "form",
+    "input",
+    "prompt",
+    "dialog",
+    "description",
+    "desc",
+    "template",
+    "reset",
+    "resetlink",
+    "strength",
+    "validator",
+    "validation",
+    "rule",
+    "rules",
+    "manager",
+    "provider",
+    "service",
+    "handler",
+    "factory",
+    "builder",
+    "issuer",
+    "audience",
+    "scope",
+    "scopes",
+    "status",
+    "state",
+    "mode",
+    "limit",
+    "limits",
+    "index",
+    "idx",
+    "position",
+    "offset",
+    "kind",
+    "encoder",
+    "encoding",
+    "source",
+    "store",
+    "storage",
+    "column",
+    "table",
+    "view",
+    "screen",
+    "button",
+    "link",
+    "icon",
+    "test",
+    "tests",
+    "id",
+    "ids",
+    "keyid",
+    "schema",
+    "param",
+    "params",
+    "parameter",
+    "attribute",
+    "attr",
+    "property",
+    "prop",
+    "env",
+    "envvar",
+    "variable",
+    "var",
+    "suffix",
+    "separator",
+    "selector",
+    "xpath",
+    "css",
+    "locator",
+    "element",
+    "updated",
+    "changed",
+    "created",
+    "date",
+    "time",
+    "timestamp",
+    "at",
+    "event",
+    "action",
+    "method",
+    "function",
+    "callback",
+    "command",
+    "cmd",
+    "option",
+    "options",
+    "flag",
+    "plugin",
+    "module",
+    "package",
+    "repo",
+    "repository",
+    "image",
+    "tag",
+    "digest",
+    "checksum",
+    "sha",
+    "sha1",
+    "sha256",
+    "md5",
+    "integrity",
+    "fingerprint",
+    "usage",
+    "used",
+    "budget",
+    "price",
+    "cost",
+    "symbol",
+    "address",
+    "contract",
+    "balance",
+    "confirmation",
+    "confirm",
+    "invalid",
+    "mismatch",
+    "match",
+    "matches",
+    "notmatch",
+    "not",
+    "missing",
+    "empty",
+    "forgotten",
+    "forgot",
+    "change",
+    "create",
+    "update",
+    "delete",
+    "remove",
+    "rotate",
+    "rotation",
+    "generator",
+    "prefix",
+    "example",
+    "is",
+    "has",
+    "verify",
+    "verified",
+    "verifier",
+    "check",
+    "checker",
+    "exists",
+    "found",
+    "set",
+    "list",
+    "map",
+    "array",
+    "dict",
+    "model",
+    "object",
+    "interface",
+    "dto",
+    "request",
+    "response",
+    "result",
+    "resource",
 ];
 
 /// Ends of names that are public by nature.
-const PUBLIC: &[&str] = &["publickey", "publictoken", "publishablekey", "sitekey", "csrftoken", "csrf", "xsrftoken", "nexttoken", "pagetoken", "nextpagetoken", "continuationtoken", "synctoken", "primarykey", "foreignkey", "partitionkey", "sortkey", "cachekey", "hotkey", "tokenizer", "tokens", "maxtokens", "keywords", "secretsmanager", "anonkey", "lockkey"];
+const PUBLIC: &[&str] = &[
+    "publickey",
+    "publictoken",
+    "publishablekey",
+    "sitekey",
+    "csrftoken",
+    "csrf",
+    "xsrftoken",
+    "nexttoken",
+    "pagetoken",
+    "nextpagetoken",
+    "continuationtoken",
+    "synctoken",
+    "primarykey",
+    "foreignkey",
+    "partitionkey",
+    "sortkey",
+    "cachekey",
+    "hotkey",
+    "tokenizer",
+    "tokens",
+    "maxtokens",
+    "keywords",
+    "secretsmanager",
+    "anonkey",
+    "lockkey",
+    "sequencetoken",
+    "forwardtoken",
+    "backwardtoken",
+    "clienttoken",
+    "requesttoken",
+    "idempotencytoken",
+    "clientrequesttoken",
+    "amzcredential",
+    "amzsecuritytoken",
+    "lockfilekey",
+    "tokenmint",
+    "cancellationtoken",
+    "starttoken",
+    "endtoken",
+    "eostoken",
+    "bostoken",
+    "padtoken",
+    "unktoken",
+    "masktoken",
+    "septoken",
+    "clstoken",
+    "stoptoken",
+    "updatetoken",
+    "resumetoken",
+];
 
 fn name_says_no(name: &[u8]) -> Option<&'static str> {
     if name.is_empty() {
         return None;
     }
-    let last = name
-        .rsplit(|b| matches!(b, b'_' | b'-' | b'.' | b' ' | b'/' | b':'))
-        .next()
-        .unwrap_or_default();
+    let last =
+        name.rsplit(|b| matches!(b, b'_' | b'-' | b'.' | b' ' | b'/' | b':')).next().unwrap_or_default();
     let parts = name.iter().filter(|b| matches!(b, b'_' | b'-' | b'.')).count();
     let joined: Vec<u8> = name.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
     if parts > 0 && ABOUT.iter().any(|word| last == word.as_bytes()) {
         return Some("its name is about a secret");
     }
     // camelCase names arrive in lower case: look for the longer endings only, where chance is small.
-    let camel = ABOUT.iter().filter(|w| w.len() >= 4).any(|word| {
-        joined.len() > word.len() && joined.ends_with(word.as_bytes()) && ends_after_secret(&joined[..joined.len() - word.len()])
+    let camel = ABOUT.iter().any(|word| {
+        joined.len() > word.len()
+            && joined.ends_with(word.as_bytes())
+            && ends_after_secret(&joined[..joined.len() - word.len()])
     });
     if camel {
         return Some("its name is about a secret");
     }
     PUBLIC.iter().any(|word| joined.ends_with(word.as_bytes())).then_some("its name says it is public")
+}
+
+/// What stands between the name and the value, and around them.
+fn place_says_no(c: &Candidate<'_>, value: &Range<usize>, name: &[u8]) -> Option<&'static str> {
+    let name_span = c.name.clone()?;
+    // `AWS::SecretsManager::Secret`: a type.
+    if c.text[..name_span.start].ends_with(b"::") {
+        return Some("its name is a type");
+    }
+    let between = &c.text[name_span.end..value.start.max(name_span.end)];
+    let separator = between.iter().copied().find(|b| matches!(b, b'=' | b':' | b',' | b'(' | b'>'))?;
+    match separator {
+        b',' => {
+            let next =
+                c.text[(value.end + 1).min(c.text.len())..].iter().find(|b| !matches!(b, b' ' | b'\t'));
+            (!matches!(next, Some(b')' | b'}' | b';'))).then_some("an entry of a list")
+        }
+        b'(' => {
+            let method = name.rsplit(|b| *b == b'.').next().unwrap_or_default();
+            let sets =
+                ["password", "passwd", "passphrase", "secret", "token", "key", "credential", "credentials"]
+                    .iter()
+                    .any(|word| method.ends_with(word.as_bytes()));
+            let asks = [
+                "get", "find", "read", "fetch", "has", "is", "check", "verify", "validate", "reset",
+                "delete", "by", "from", "should", "expect", "describe", "it",
+            ]
+            .iter()
+            .any(|word| method.starts_with(word.as_bytes()));
+            (!sets || asks).then_some("the argument of a call that sets no secret")
+        }
+        _ => None,
+    }
 }
 
 /// Whether the rest of a name, its last word taken away, still ends in a word for a secret.
@@ -190,34 +487,87 @@ fn shape_says_no(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Option<&'
 
 /// In code a bare word is a name; elsewhere it is one when it looks like a call or a member.
 fn bare_is_code(value: &[u8], c: &Candidate<'_>) -> bool {
-    let name_like = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'$' | b'>' | b'-' | b'!' | b'?' | b'&' | b'*');
-    let calls = value.windows(2).any(|w| w[0] == b'(' && (w[1] == b')' || w[1] == b'"' || w[1] == b'\'')) || (value.contains(&b'(') && value[..value.iter().position(|b| *b == b'(').unwrap_or(0)].iter().all(name_like));
-    let ternary = value.starts_with(b"(") || value.starts_with(b"[") || value.starts_with(b"{") || value.starts_with(b"!");
+    let name_like = |b: &u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'_' | b'.' | b':' | b'$' | b'>' | b'-' | b'!' | b'?' | b'&' | b'*')
+    };
+    let calls = value.windows(2).any(|w| w[0] == b'(' && (w[1] == b')' || w[1] == b'"' || w[1] == b'\''))
+        || (value.contains(&b'(')
+            && value[..value.iter().position(|b| *b == b'(').unwrap_or(0)].iter().all(name_like));
+    let ternary = value.starts_with(b"(")
+        || value.starts_with(b"[")
+        || value.starts_with(b"{")
+        || value.starts_with(b"!");
     match c.file.syntax {
         Syntax::Code => true,
         Syntax::Data => true,
         Syntax::Config | Syntax::Shell => calls || ternary,
-        Syntax::Unknown => calls || ternary || value.iter().all(name_like) && !value.iter().any(u8::is_ascii_digit),
+        Syntax::Unknown => {
+            calls || ternary || value.iter().all(name_like) && !value.iter().any(u8::is_ascii_digit)
+        }
     }
 }
 
 /// Words with spaces between, or letters beyond ASCII as in translated texts.
 fn is_text(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return true };
+    if is_app_password(value) {
+        return false;
+    }
     let words = text.split_whitespace().count();
     let foreign = text.chars().filter(|c| !c.is_ascii() && c.is_alphabetic()).count();
-    words >= 2 && text.split_whitespace().filter(|w| w.bytes().filter(u8::is_ascii_alphabetic).count() * 2 > w.len()).count() >= 1
+    words >= 2
+        && text
+            .split_whitespace()
+            .filter(|w| w.bytes().filter(u8::is_ascii_alphabetic).count() * 2 > w.len())
+            .count()
+            >= 1
         || foreign * 4 > text.chars().count()
         || text.ends_with("...")
         || text.ends_with('…')
         || words >= 2 && text.contains(" + ")
 }
 
+/// Google's app passwords are shown as four groups of four letters, and pasted like that.
+fn is_app_password(value: &[u8]) -> bool {
+    value.len() == 19
+        && value.iter().enumerate().all(|(i, b)| if i % 5 == 4 { *b == b' ' } else { b.is_ascii_lowercase() })
+        && value.split(|b| *b == b' ').any(|group| !is_wordy(group))
+}
+
 /// References in the middle of the value: interpolation in any of the usual syntaxes.
-fn is_reference(value: &[u8]) -> bool {
-    ["${", "#{", "{{", "}}", "<%", "%(", "$(", "%s", "%d", "%v", "{0}", "{1}", "' +", "\" +", "'+", "\"+", "`+", "+'", "process.env", "os.environ", "secrets.", "${{", "->", "::", "=>", "&&", "||"]
-        .iter()
-        .any(|mark| memchr::memmem::find(value, mark.as_bytes()).is_some())
+pub(super) fn is_reference(value: &[u8]) -> bool {
+    [
+        "${",
+        "#{",
+        "{{",
+        "}}",
+        "<%",
+        "%(",
+        "$(",
+        "%s",
+        "%d",
+        "%v",
+        "{0}",
+        "{1}",
+        "' +",
+        "\" +",
+        "'+",
+        "\"+",
+        "`+",
+        "+'",
+        "process.env",
+        "os.environ",
+        "secrets.",
+        "${{",
+        "->",
+        "::",
+        "=>",
+        "&&",
+        "||",
+    ]
+    .iter()
+    .any(|mark| memchr::memmem::find(value, mark.as_bytes()).is_some())
         || interpolates(value)
 }
 
@@ -226,27 +576,106 @@ fn interpolates(value: &[u8]) -> bool {
     let Some(open) = value.iter().position(|b| *b == b'{') else { return false };
     let Some(length) = value[open..].iter().position(|b| *b == b'}') else { return false };
     let inner = &value[open + 1..open + length];
-    length > 1 && inner.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'[' | b']' | b'(' | b')' | b' '))
+    length > 1
+        && inner.iter().all(|b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'[' | b']' | b'(' | b')' | b' ')
+        })
 }
 
 fn is_path_or_url(value: &[u8]) -> bool {
     let starts = |p: &str| value.len() >= p.len() && value[..p.len()].eq_ignore_ascii_case(p.as_bytes());
-    let address = ["http://", "https://", "ftp://", "ws://", "wss://", "file:", "urn:", "arn:", "mailto:", "./", "../", "~/", "c:\\", "/etc/", "/var/", "/run/", "/usr/", "/home/", "/opt/", "/tmp/", "/mnt/", "/api/", "/v1/", "data:", "jdbc:", "application/", "text/", "refs/"]
-        .iter()
-        .any(|p| starts(p));
+    let address = [
+        "http://",
+        "https://",
+        "ftp://",
+        "ws://",
+        "wss://",
+        "file:",
+        "urn:",
+        "arn:",
+        "mailto:",
+        "./",
+        "../",
+        "~/",
+        "c:\\",
+        "/etc/",
+        "/var/",
+        "/run/",
+        "/usr/",
+        "/home/",
+        "/opt/",
+        "/tmp/",
+        "/mnt/",
+        "/api/",
+        "/v1/",
+        "data:",
+        "jdbc:",
+        "application/",
+        "text/",
+        "refs/",
+    ]
+    .iter()
+    .any(|p| starts(p));
     let slashes = value.iter().filter(|b| **b == b'/').count();
     let parts_are_words = || value.split(|b| *b == b'/').all(|p| p.is_empty() || is_wordy(p));
     let extension = value.iter().rposition(|b| *b == b'.').map(|at| &value[at + 1..]);
     let is_file = extension.is_some_and(|e| {
-        ["txt", "pem", "key", "crt", "cer", "json", "yml", "yaml", "xml", "p12", "pfx", "jks", "conf", "cfg", "ini", "env", "properties", "html", "htm", "php", "js", "ts", "py", "java", "go", "rb", "com", "org", "net", "io", "svg", "png", "jsp", "aspx", "md", "log", "gpg", "asc", "keystore", "dev", "local", "cs", "css"]
-            .iter()
-            .any(|x| e.eq_ignore_ascii_case(x.as_bytes()))
-    }) && value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b'\\' | b'@' | b'*'));
+        [
+            "txt",
+            "pem",
+            "key",
+            "crt",
+            "cer",
+            "json",
+            "yml",
+            "yaml",
+            "xml",
+            "p12",
+            "pfx",
+            "jks",
+            "conf",
+            "cfg",
+            "ini",
+            "env",
+            "properties",
+            "html",
+            "htm",
+            "php",
+            "js",
+            "ts",
+            "py",
+            "java",
+            "go",
+            "rb",
+            "com",
+            "org",
+            "net",
+            "io",
+            "svg",
+            "png",
+            "jsp",
+            "aspx",
+            "md",
+            "log",
+            "gpg",
+            "asc",
+            "keystore",
+            "dev",
+            "local",
+            "cs",
+            "css",
+        ]
+        .iter()
+        .any(|x| e.eq_ignore_ascii_case(x.as_bytes()))
+    }) && value
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b'\\' | b'@' | b'*'));
     address || slashes >= 1 && parts_are_words() || is_file || value.first() == Some(&b'/') && slashes >= 2
 }
 
 fn is_markup(value: &[u8]) -> bool {
-    let selector = matches!(value.first(), Some(b'#' | b'.')) && value[1..].iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_'));
+    let selector = matches!(value.first(), Some(b'#' | b'.'))
+        && value[1..].iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_'));
     let pattern = value.starts_with(b"^") && value.ends_with(b"$")
         || memchr::memmem::find(value, b"[a-z").is_some()
         || memchr::memmem::find(value, b"[A-Z").is_some()
@@ -272,22 +701,143 @@ fn followed_by_words(c: &Candidate<'_>, length: usize) -> bool {
         return false;
     }
     let letters = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-    letters >= 2 && rest.get(letters).is_none_or(|b| matches!(b, b' ' | b',' | b'.' | b':' | b'\''))
+    letters >= 2
+        && rest.get(letters).is_none_or(|b| matches!(b, b' ' | b',' | b'.' | b':' | b'\''))
         && c.text.get(after) == Some(&b' ')
 }
 
 /// Words that are values of types, settings and form fields, and never secrets.
 const PLAIN: &[&str] = &[
-    "true", "false", "null", "nil", "none", "undefined", "string", "str", "text", "bool", "boolean", "int", "integer", "number", "bytes", "object",
-    "required", "optional", "disabled", "enabled", "default", "unset", "unknown", "empty", "hidden", "input", "bearer", "basic", "oauth", "oauth2",
-    "header", "query", "cookie", "session", "auto", "any", "all", "yes", "no", "on", "off", "n/a", "env", "file", "vault", "prompt", "interactive",
-    "masked", "encrypted", "plain", "hash", "sha256", "sha512", "md5", "bcrypt", "aes", "rsa", "hmac", "jwt", "saml", "ldap", "kerberos", "token", "tokens",
-    "password", "passwords", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "key", "keys", "apikey", "credential", "credentials", "username", "user", "login",
-    "email", "e-mail", "name", "value", "values", "id", "type", "authorization", "auth", "authentication", "access", "refresh", "client", "server", "api", "application", "web", "new", "old", "current", "confirm",
-    "private", "public", "my", "the", "your", "some", "an", "a", "here", "this", "that", "is", "not", "set", "get", "reset", "change", "forgot", "update", "save", "invalid", "wrong", "incorrect", "missing", "repeat", "again",
+    "true",
+    "false",
+    "null",
+    "nil",
+    "none",
+    "undefined",
+    "string",
+    "str",
+    "text",
+    "bool",
+    "boolean",
+    "int",
+    "integer",
+    "number",
+    "bytes",
+    "object",
+    "required",
+    "optional",
+    "disabled",
+    "enabled",
+    "default",
+    "unset",
+    "unknown",
+    "empty",
+    "hidden",
+    "input",
+    "bearer",
+    "basic",
+    "oauth",
+    "oauth2",
+    "header",
+    "query",
+    "cookie",
+    "session",
+    "auto",
+    "any",
+    "all",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "n/a",
+    "env",
+    "file",
+    "vault",
+    "prompt",
+    "interactive",
+    "masked",
+    "encrypted",
+    "plain",
+    "hash",
+    "sha256",
+    "sha512",
+    "md5",
+    "bcrypt",
+    "aes",
+    "rsa",
+    "hmac",
+    "jwt",
+    "saml",
+    "ldap",
+    "kerberos",
+    "token",
+    "tokens",
+    "password",
+    "passwords",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "pass",
+    "secret",
+    "secrets",
+    "key",
+    "keys",
+    "apikey",
+    "credential",
+    "credentials",
+    "username",
+    "user",
+    "login",
+    "email",
+    "e-mail",
+    "name",
+    "value",
+    "values",
+    "id",
+    "type",
+    "authorization",
+    "auth",
+    "authentication",
+    "access",
+    "refresh",
+    "client",
+    "server",
+    "api",
+    "application",
+    "web",
+    "new",
+    "old",
+    "current",
+    "confirm",
+    "private",
+    "public",
+    "my",
+    "the",
+    "your",
+    "some",
+    "an",
+    "a",
+    "here",
+    "this",
+    "that",
+    "is",
+    "not",
+    "set",
+    "get",
+    "reset",
+    "change",
+    "forgot",
+    "update",
+    "save",
+    "invalid",
+    "wrong",
+    "incorrect",
+    "missing",
+    "repeat",
+    "again",
 ];
 
-fn word_says_no(value: &[u8], name: &[u8]) -> Option<&'static str> {
+pub(super) fn word_says_no(value: &[u8], name: &[u8]) -> Option<&'static str> {
     let lower = value.to_ascii_lowercase();
     let letters = |t: &[u8]| -> Vec<u8> { t.iter().copied().filter(u8::is_ascii_alphanumeric).collect() };
     if !name.is_empty() && letters(&lower) == letters(name) {
@@ -322,7 +872,10 @@ impl<'a> Iterator for Words<'a> {
         let skip = self.rest.iter().position(|b| b.is_ascii_alphanumeric())?;
         let text = &self.rest[skip..];
         let end = (1..text.len())
-            .find(|&i| !text[i].is_ascii_alphanumeric() || text[i].is_ascii_uppercase() && text[i - 1].is_ascii_lowercase())
+            .find(|&i| {
+                !text[i].is_ascii_alphanumeric()
+                    || text[i].is_ascii_uppercase() && text[i - 1].is_ascii_lowercase()
+            })
             .unwrap_or(text.len());
         self.rest = &text[end..];
         Some(&text[..end])
@@ -340,8 +893,10 @@ fn is_wordy(text: &[u8]) -> bool {
 
 /// Whether the text is an identifier of words as programmers write them: no digits inside words, humps or separators
 /// at most every few letters.
-fn is_identifier(value: &[u8]) -> bool {
-    let shape = value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'/' | b' ' | b'$' | b'@'));
+pub(super) fn is_identifier(value: &[u8]) -> bool {
+    let shape = value.iter().all(|b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'/' | b' ' | b'$' | b'@')
+    });
     if !shape {
         return false;
     }
@@ -356,7 +911,11 @@ fn is_identifier(value: &[u8]) -> bool {
         letters += word.len() - word_digits;
         digits += word_digits;
     }
-    count > 0 && letters / count >= 3 && digits <= 3 && digits * 4 <= letters && entropy::wordiness(value).is_none_or(|w| w >= 0.70)
+    count > 0
+        && letters / count >= 3
+        && digits <= 3
+        && digits * 4 <= letters
+        && entropy::wordiness(value).is_none_or(|w| w >= 0.70)
 }
 
 /// A value that a person chose: keep what has digits or punctuation, doubt plain words.
@@ -371,6 +930,9 @@ fn password(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Result<Option<
     if value.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'-')) && value.len() < 5 {
         return Err("a number");
     }
+    if is_number_like(value) && value.iter().any(|b| !b.is_ascii_digit()) {
+        return Err("a number, date or version");
+    }
     let digits = value.iter().any(u8::is_ascii_digit);
     let punctuation = value.iter().any(|b| b.is_ascii_punctuation() && !matches!(b, b'_' | b'-' | b'.'));
     if !digits && !punctuation && is_identifier(value) {
@@ -381,8 +943,8 @@ fn password(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Result<Option<
     if is_uuid(value) {
         return Ok(Some("a UUID"));
     }
-    let dull = is_dull(value);
-    if dull {
+    let strong = entropy::classes(value) == 3 && punctuation;
+    if !strong && is_dull(value) {
         return Ok(Some("a value as tests and documentation have it"));
     }
     if (c.file.is_test || c.file.is_doc) && entropy::classes(value) < 3 && value.len() < 12 {
@@ -395,26 +957,92 @@ fn password(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Result<Option<
 }
 
 /// `test1234`, `password1`, `secret123`, `admin`: what everybody writes where no secret is needed.
-fn is_dull(value: &[u8]) -> bool {
+pub(super) fn is_dull(value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     let core: &[u8] = {
         let end = lower.iter().rposition(|b| b.is_ascii_alphabetic()).map_or(0, |i| i + 1);
         &lower[..end]
     };
-    let dull = ["test", "password", "passwd", "secret", "admin", "root", "user", "guest", "pass", "pw", "foo", "bar", "baz", "demo", "default", "abc", "mypassword", "mypass", "mysecret", "somepassword", "testpassword", "testpass", "password-", "hello", "temp", "token", "key", "supersecret", "dummy", "username", "newpassword", "oldpassword", "wrongpassword", "badpassword", "invalid", "correct", "secretpassword", "secretpass"];
+    let dull = [
+        "test",
+        "password",
+        "passwd",
+        "secret",
+        "admin",
+        "root",
+        "user",
+        "guest",
+        "pass",
+        "pw",
+        "foo",
+        "bar",
+        "baz",
+        "demo",
+        "default",
+        "abc",
+        "mypassword",
+        "mypass",
+        "mysecret",
+        "somepassword",
+        "testpassword",
+        "testpass",
+        "password-",
+        "hello",
+        "temp",
+        "token",
+        "key",
+        "supersecret",
+        "dummy",
+        "username",
+        "newpassword",
+        "oldpassword",
+        "wrongpassword",
+        "badpassword",
+        "invalid",
+        "correct",
+        "secretpassword",
+        "secretpass",
+    ];
     core.is_empty() && lower.len() < 8
         || dull.iter().any(|w| core == w.as_bytes())
-        || ["test", "dummy", "fake", "mock", "sample", "wrong", "invalid"].iter().any(|w| {
-            core.starts_with(w.as_bytes()) || core.ends_with(w.as_bytes())
-        })
+        || ["test", "dummy", "fake", "mock", "sample", "wrong", "invalid"]
+            .iter()
+            .any(|w| core.starts_with(w.as_bytes()) || core.ends_with(w.as_bytes()))
 }
 
 /// A value that a machine made: long, mixed, no words.
-fn token(value: &[u8], name: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Result<Option<&'static str>, &'static str> {
+fn token(
+    value: &[u8],
+    name: &[u8],
+    quoting: Quoting,
+    c: &Candidate<'_>,
+) -> Result<Option<&'static str>, &'static str> {
     if value.len() < 8 {
         return Err("too short for a token");
     }
-    let charset = value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-' | b'.' | b'~' | b':' | b'@' | b'!' | b'$' | b'%' | b'^' | b'*' | b'#' | b'&' | b'|' | b'?'));
+    let charset = value.iter().all(|b| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'+' | b'/'
+                    | b'='
+                    | b'_'
+                    | b'-'
+                    | b'.'
+                    | b'~'
+                    | b':'
+                    | b'@'
+                    | b'!'
+                    | b'$'
+                    | b'%'
+                    | b'^'
+                    | b'*'
+                    | b'#'
+                    | b'&'
+                    | b'|'
+                    | b'?'
+            )
+    });
     if !charset {
         return Err("characters that tokens do not have");
     }
@@ -436,19 +1064,35 @@ fn token(value: &[u8], name: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Resu
         return Err("a hash of a file");
     }
     if value.len() < 16 {
+        if !name_is_plain(name) {
+            return Err("its name does not say secret, and it is short");
+        }
         let mixed = entropy::classes(value) >= 2 && digits >= 2 && bits >= 2.9;
         let strong = mixed && (value.len() >= 10) && !is_dull(value);
-        return if strong { Ok(None) } else if quoting == Quoting::Quoted && !is_dull(value) && digits > 0 { Ok(Some("a short value")) } else { Err("too short and too simple for a token") };
+        return if strong {
+            Ok(None)
+        } else if quoting == Quoting::Quoted && !is_dull(value) && digits > 0 {
+            Ok(Some("a short value"))
+        } else {
+            Err("too short and too simple for a token")
+        };
     }
     if digits == 0 && (entropy::wordiness(value).is_some_and(|w| w >= 0.62) || entropy::classes(value) < 2) {
         return Err("words");
     }
     let hex = value.iter().all(u8::is_ascii_hexdigit);
+    if !name_is_plain(name) && (value.len() < 20 || digits < 2 || !hex && entropy::classes(value) < 3) {
+        return Err("its name does not say secret, and it is not random enough by itself");
+    }
     let least = if hex { 2.8 } else { 3.0 };
     if bits < least {
         return Err("not random enough");
     }
-    if !hex && digits * 8 < value.len() && entropy::wordiness(value).is_some_and(|w| w >= 0.75) && value.len() < 40 {
+    if !hex
+        && digits * 8 < value.len()
+        && entropy::wordiness(value).is_some_and(|w| w >= 0.75)
+        && value.len() < 40
+    {
         return Ok(Some("it reads like words"));
     }
     if is_dull(value) {
@@ -457,15 +1101,99 @@ fn token(value: &[u8], name: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Resu
     Ok(None)
 }
 
+/// Whether a name says by itself that its value is a secret. Other keys index maps, rows and caches.
+fn name_is_plain(name: &[u8]) -> bool {
+    const WORDS: &[&str] = &[
+        "secret",
+        "token",
+        "credential",
+        "passw",
+        "api",
+        "access",
+        "account",
+        "admin",
+        "app",
+        "auth",
+        "client",
+        "consumer",
+        "crypt",
+        "cipher",
+        "aes",
+        "hmac",
+        "jwt",
+        "license",
+        "licence",
+        "master",
+        "private",
+        "service",
+        "session",
+        "shared",
+        "sign",
+        "storage",
+        "subscription",
+        "deploy",
+        "webhook",
+        "secur",
+        "merchant",
+        "partner",
+        "bot",
+        "salt",
+    ];
+    const NOT: &[&str] = &[
+        "cache",
+        "sort",
+        "primary",
+        "foreign",
+        "partition",
+        "index",
+        "lookup",
+        "map",
+        "object",
+        "lock",
+        "state",
+        "query",
+        "route",
+        "event",
+        "config",
+        "storage_key",
+        "session_key_name",
+        "i18n",
+        "translation",
+        "message",
+        "react",
+        "row",
+        "column",
+        "group",
+        "public",
+    ];
+    WORDS.iter().any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
+        && !NOT.iter().any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
+}
+
 fn is_uuid(value: &[u8]) -> bool {
     value.len() == 36
-        && value.iter().enumerate().all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
+        && value
+            .iter()
+            .enumerate()
+            .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
 fn is_hash_name(name: &[u8]) -> bool {
-    ["sha", "md5", "hash", "digest", "checksum", "integrity", "etag", "commit", "revision", "fingerprint", "thumbprint"]
-        .iter()
-        .any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
+    [
+        "sha",
+        "md5",
+        "hash",
+        "digest",
+        "checksum",
+        "integrity",
+        "etag",
+        "commit",
+        "revision",
+        "fingerprint",
+        "thumbprint",
+    ]
+    .iter()
+    .any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
 }
 
 /// Prefixes of values that are meant to be seen.
@@ -481,7 +1209,10 @@ fn is_number_like(value: &[u8]) -> bool {
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let others = value.len() - digits;
     others == 0 && value.len() < 16
-        || value.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':' | b'/' | b'_' | b'+' | b'T' | b'Z' | b'v' | b' ')) && others > 0
+        || value.iter().all(|b| {
+            b.is_ascii_digit()
+                || matches!(b, b'.' | b'-' | b':' | b'/' | b'_' | b'+' | b'T' | b'Z' | b'v' | b' ')
+        }) && others > 0
 }
 
 #[cfg(test)]
@@ -496,7 +1227,7 @@ mod tests {
         let candidate = Candidate {
             text: plain.as_bytes(),
             span: start..start + 1,
-            name: Some(name.as_bytes()),
+            name: plain.to_lowercase().find(name).map(|at| at..at + name.len()),
             line: 0..plain.len(),
             file: FileKind::of(path.as_bytes()),
             confidence: Confidence::Medium,
@@ -511,7 +1242,8 @@ mod tests {
 
     #[test]
     fn passwords() {
-        let check = |path, text, want| assert_eq!(judge(ValueKind::Password, path, "password", text), want, "{text}");
+        let check =
+            |path, text, want| assert_eq!(judge(ValueKind::Password, path, "password", text), want, "{text}");
         check("a.py", "password = \"§Tr0ub4dor&3\"", "keep");
         check("a.py", "password = §get_password()", "drop");
         check("a.yml", "password: §Zk9!vb2Q", "keep");
@@ -528,7 +1260,8 @@ mod tests {
 
     #[test]
     fn tokens() {
-        let check = |name, text, want| assert_eq!(judge(ValueKind::Token, "a.py", name, text), want, "{text}");
+        let check =
+            |name, text, want| assert_eq!(judge(ValueKind::Token, "a.py", name, text), want, "{text}");
         check("api_key", "api_key = '§kX9vQ2mZ7pLw4RtYbN3c'", "keep");
         check("api_key", "api_key = '§authentication_token_name'", "drop");
         check("token_url", "token_url = '§kX9vQ2mZ7pLw4RtYbN3c'", "drop");

@@ -61,7 +61,9 @@ fn order(bytes: &[u8]) -> Option<(Order, usize)> {
         // FF FE 00 00 is UTF-32, which nobody writes; as UTF-16 it is full of NULs and does no harm.
         [0xff, 0xfe, ..] => Some((Order::Little, 2)),
         [0xfe, 0xff, ..] => Some((Order::Big, 2)),
-        [a, b, ..] if (*a == 0) != (*b == 0) => guess(&bytes[..bytes.len().min(GUESS)]).map(|order| (order, 0)),
+        [a, b, ..] if (*a == 0) != (*b == 0) => {
+            guess(&bytes[..bytes.len().min(GUESS)]).map(|order| (order, 0))
+        }
         _ => None,
     }
 }
@@ -74,7 +76,8 @@ fn guess(head: &[u8]) -> Option<Order> {
     }
     let printable = |b: u8| b == b'\n' || b == b'\r' || b == b'\t' || (0x20..0x7f).contains(&b);
     let count = |low: usize| {
-        head.chunks_exact(2).filter(|pair| printable(pair[low]) && pair[1 - low] == 0).count() * 10 >= pairs * 9
+        head.chunks_exact(2).filter(|pair| printable(pair[low]) && pair[1 - low] == 0).count() * 10
+            >= pairs * 9
     };
     if count(0) {
         Some(Order::Little)

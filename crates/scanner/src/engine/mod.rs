@@ -23,7 +23,7 @@ use regex_automata::{Anchored, Input};
 use crate::check::file_kind::FileKind;
 use crate::check::{self, Candidate, Patterns, Verdict};
 use crate::finding::Match;
-use crate::rule::{Rule, RuleError, RuleSet};
+use crate::rule::{Kind, Rule, RuleError, RuleSet};
 use crate::secret::Secret;
 use crate::triage::inline;
 
@@ -87,7 +87,7 @@ pub enum Step {
         /// What the checks said.
         notes: Vec<String>,
     },
-    /// The rule looks at other files only.
+    /// The rule looks at other files only (other paths, or text and not binary).
     OtherFile,
 }
 
@@ -95,9 +95,13 @@ impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}: ", self.line, self.rule)?;
         match &self.step {
-            Step::NoMatch { anchor } => write!(f, "anchor `{anchor}` seen, but the pattern does not match around it"),
+            Step::NoMatch { anchor } => {
+                write!(f, "anchor `{anchor}` seen, but the pattern does not match around it")
+            }
             Step::Dropped { why } => write!(f, "matched, then dropped: {why}"),
-            Step::Overlapped { by } => write!(f, "matched, but `{by}` covers the same text and is more specific"),
+            Step::Overlapped { by } => {
+                write!(f, "matched, but `{by}` covers the same text and is more specific")
+            }
             Step::Found { confidence, notes } => {
                 write!(f, "found, confidence {confidence}")?;
                 notes.iter().try_for_each(|note| write!(f, "; {note}"))
@@ -113,6 +117,8 @@ struct Compiled {
     regex: OnceLock<Option<meta::Regex>>,
     patterns: OnceLock<Patterns>,
     files: Option<GlobSet>,
+    /// Whether the rule looks at some texts only.
+    limited: bool,
 }
 
 /// Everything needed to scan bytes. Shared by all threads.
@@ -206,6 +212,7 @@ impl Engine {
             text,
             context,
             file: OnceLock::new(),
+            is_binary: OnceLock::new(),
             found: Vec::new(),
             trace,
         };
@@ -219,7 +226,7 @@ impl Engine {
         };
         let mut windows: Vec<(u32, Range<usize>)> = Vec::new();
         prefilter.each(text, |rule, start, end| {
-            if self.compiled[rule].files.is_some() && !search.applies(rule) {
+            if self.compiled[rule].limited && !search.applies(rule) {
                 (search.trace)(rule, start..end, Step::OtherFile);
             } else if self.rule(rule).starts_with_anchor {
                 search.at(rule, start, end);
@@ -246,7 +253,12 @@ impl Engine {
     }
 
     /// Settles overlaps and turns what is left into matches.
-    fn finish(&self, decoded: &Decoded<'_>, mut raw: Vec<Raw>, lost: &mut dyn FnMut(&Raw, usize)) -> Vec<Match> {
+    fn finish(
+        &self,
+        decoded: &Decoded<'_>,
+        mut raw: Vec<Raw>,
+        lost: &mut dyn FnMut(&Raw, usize),
+    ) -> Vec<Match> {
         let text = &decoded.text;
         raw.sort_by(|a, b| {
             let key = |r: &Raw| (r.kept.span.start, std::cmp::Reverse(r.kept.span.end), r.rule);
@@ -283,8 +295,10 @@ impl Engine {
         let id = &self.rule(rule).id;
         let line = lines::around(text, span.start, span.end, LINE_REACH);
         let first = lines::around(text, span.start, span.start, LINE_REACH);
-        let here = || inline::marker(&text[span.end.min(line.end)..line.end], id)
-            .or_else(|| inline::marker(&text[first], id));
+        let here = || {
+            inline::marker(&text[span.end.min(line.end)..line.end], id)
+                .or_else(|| inline::marker(&text[first], id))
+        };
         let before = || {
             let end = line.start.checked_sub(1)?;
             let before = lines::around(text, end, end, LINE_REACH);
@@ -331,7 +345,12 @@ impl Compiled {
             }
             Some(set.build().map_err(|e| invalid(e.to_string()))?)
         };
-        Ok(Compiled { regex: OnceLock::new(), patterns: OnceLock::new(), files })
+        Ok(Compiled {
+            regex: OnceLock::new(),
+            patterns: OnceLock::new(),
+            limited: files.is_some() || rule.kind == Kind::Generic,
+            files,
+        })
     }
 
     /// The rule's regex; `None` if it is too large to compile, which `rules check` reports.
@@ -378,16 +397,26 @@ struct Search<'a, 'e> {
     text: &'a [u8],
     context: &'a Context<'a>,
     file: OnceLock<FileKind>,
+    is_binary: OnceLock<bool>,
     found: Vec<Raw>,
     trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
 }
 
 impl Search<'_, '_> {
-    /// Whether a rule looks at files of this path.
+    /// Whether a rule looks at this text: names that say "secret" mean nothing in binary files, and some rules look at
+    /// files of certain paths only.
     fn applies(&self, rule: usize) -> bool {
+        if self.engine.rule(rule).kind == Kind::Generic && self.is_binary() {
+            return false;
+        }
         let Some(files) = &self.engine.compiled[rule].files else { return true };
         let path = self.context.path.unwrap_or_default();
         files.is_match(String::from_utf8_lossy(path).as_ref())
+    }
+
+    /// Whether the text is binary, as git tells it: a NUL among the first 8,000 bytes.
+    fn is_binary(&self) -> bool {
+        *self.is_binary.get_or_init(|| memchr::memchr(0, &self.text[..self.text.len().min(8000)]).is_some())
     }
 
     /// A rule whose matches begin with the anchor.
@@ -452,7 +481,7 @@ impl Search<'_, '_> {
             Candidate {
                 text: self.text,
                 line: lines::around(self.text, span.start, span.end, LINE_REACH),
-                name: name.map(|n| &self.text[n]),
+                name,
                 span: span.clone(),
                 file: *self.file.get_or_init(|| FileKind::of(self.context.path.unwrap_or_default())),
                 confidence: definition.confidence,

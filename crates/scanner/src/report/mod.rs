@@ -120,7 +120,14 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Style { color: false, hyperlinks: false, width: 80, show_secrets: false, coverage: false, verbose: false }
+        Style {
+            color: false,
+            hyperlinks: false,
+            width: 80,
+            show_secrets: false,
+            coverage: false,
+            verbose: false,
+        }
     }
 }
 
@@ -161,7 +168,11 @@ impl Format {
 /// Every format, in the order the help lists them.
 pub const FORMATS: &[Format] = &[
     Format { name: "text", help: "for people, on a terminal", write: text::write },
-    Format { name: "json", help: "one document with findings, allowed findings and coverage", write: json::write },
+    Format {
+        name: "json",
+        help: "one document with findings, allowed findings and coverage",
+        write: json::write,
+    },
     Format { name: "jsonl", help: "one finding a line, a summary last", write: jsonl::write },
     Format { name: "sarif", help: "SARIF 2.1.0, for code scanning", write: sarif::write },
     Format { name: "gitlab", help: "GitLab secret detection report", write: gitlab::write },

@@ -165,6 +165,14 @@ fn whole(name: &str, rest: &str, random: &mut Random, depth: u32) -> Result<Stri
         "b64of" => STANDARD.encode(expand(rest, random, depth + 1)?),
         "b64urlof" => URL_SAFE_NO_PAD.encode(expand(rest, random, depth + 1)?),
         "pem" => pem(rest.trim(), random),
+        "der" => der(rest.trim(), random)?,
+        "escaped" => expand(rest, random, depth + 1)?.replace('\\', "\\\\").replace('\n', "\\n"),
+        "around" => {
+            let (before, rest) = rest.split_once('|').ok_or("`around` needs `BEFORE|AFTER TEXT`")?;
+            let (after, text) = rest.split_once(" {{").ok_or("`around` ends in a template")?;
+            let lines = expand(&format!("{{{{{text}"), random, depth + 1)?;
+            lines.lines().map(|line| format!("{before}{line}{after}")).collect::<Vec<_>>().join("\n")
+        }
         _ => return Err(format!("no template is called `{name}`")),
     })
 }
@@ -180,6 +188,24 @@ fn jwt(claims: &str, random: &mut Random) -> String {
     header.entry("typ").or_insert("JWT".into());
     let part = |map| URL_SAFE_NO_PAD.encode(serde_json::Value::Object(map).to_string());
     format!("{}.{}.{}", part(header), part(payload), URL_SAFE_NO_PAD.encode(random.bytes(32)))
+}
+
+/// The base64 of something that begins as such a key does and has the length it says; its material is noise.
+fn der(kind: &str, random: &mut Random) -> Result<String, String> {
+    let head: &[u8] = match kind {
+        "PKCS8" => {
+            b"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x04\x82\x01\x16"
+        }
+        "PKCS1" => b"\x02\x01\x00\x02\x82\x01\x01\x00",
+        "SEC1" => b"\x02\x01\x01\x04\x20",
+        "PKCS12" => b"\x02\x01\x03\x30\x82\x01\x20",
+        _ => return Err(format!("`der {kind}`: PKCS1, PKCS8, PKCS12 and SEC1 are known")),
+    };
+    let mut bytes = if kind == "SEC1" { vec![0x30, 0x77] } else { vec![0x30, 0x82, 0x01, 0x2c] };
+    let length = bytes.len() + if kind == "SEC1" { 0x77 } else { 0x012c };
+    bytes.extend(head);
+    bytes.extend(random.bytes(length - bytes.len()));
+    Ok(STANDARD.encode(bytes))
 }
 
 /// A block whose body begins as keys of that label do; the key material itself is noise.

@@ -30,7 +30,10 @@ pub fn lint(rules: &[Rule]) -> Vec<Lint> {
         match crate::engine::compile(&rule.pattern) {
             Err(e) => say(format!("its pattern does not compile: {e}")),
             Ok(regex) if regex.memory_usage() > SLOW => {
-                say(format!("its pattern takes {} KiB: shorten its repetitions", regex.memory_usage() / 1024));
+                say(format!(
+                    "its pattern takes {} KiB: shorten its repetitions",
+                    regex.memory_usage() / 1024
+                ));
             }
             Ok(regex) => {
                 if regex.is_match("") {
@@ -51,7 +54,8 @@ pub fn lint(rules: &[Rule]) -> Vec<Lint> {
 
 fn shape(rule: &Rule, hir: &Hir, say: &mut impl FnMut(String)) {
     if unbounded(hir) {
-        say("its pattern repeats without a bound (`*` or `+`): write `{0,N}`, so that its reach is known".into());
+        say("its pattern repeats without a bound (`*` or `+`): write `{0,N}`, so that its reach is known"
+            .into());
     }
     let longest = hir.properties().maximum_len();
     if let Some(longest) = longest.filter(|n| *n > 2 * rule.reach as usize) {

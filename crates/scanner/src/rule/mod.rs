@@ -58,7 +58,9 @@ pub enum RuleError {
         why: String,
     },
     /// Two rules share an id.
-    #[error("two rules are called `{id}`; rename one, or leave out the built-in rules with `--no-builtin-rules`")]
+    #[error(
+        "two rules are called `{id}`; rename one, or leave out the built-in rules with `--no-builtin-rules`"
+    )]
     Duplicate {
         /// The id.
         id: String,

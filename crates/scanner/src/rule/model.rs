@@ -148,8 +148,12 @@ pub enum Decode {
     Base64Json,
     /// RFC 7617: base64 of `user:password`.
     Basic,
-    /// RFC 7468 private key, told apart by encryption.
+    /// A private key in any armour, not encrypted.
     Pem,
+    /// A private key in any armour, encrypted.
+    PemEncrypted,
+    /// A private key in base64 without armour, told by its DER or OpenSSH beginning.
+    Der,
     /// First part is base64 of a decimal user id.
     Discord,
     /// Base64 of 64 bytes.
@@ -165,6 +169,10 @@ pub enum ValueKind {
     Password,
     /// Made by a machine: random characters.
     Token,
+    /// Inside a larger format, whose pattern knows where the value ends.
+    Embedded,
+    /// An entry of a Kubernetes Secret manifest.
+    KubernetesSecret,
 }
 
 /// A context that must be close to the secret.

@@ -36,6 +36,16 @@ const ASSIGN: &str = concat!(
     r#"(?:[ \t]{0,24}(?:[\w.]{1,40}\()?[ \t]{0,2}(?:[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?)"#,
 );
 
+/// A stricter [`ASSIGN`] for values without a format of their own: the name ends here, there is no call in between, and
+/// `,` and `(` count only before a quote.
+const IS: &str = concat!(
+    r#"(?:["'`\]]|\\"|&quot;){0,3}"#,
+    r#"(?:[ \t]{0,3}:[ \t]{0,2}[A-Za-z][\w.<>\[\]?&' ]{0,24}|[ \t]{1,2}(?:string|String|str|text))?"#,
+    r#"(?:[ \t]{0,24}(?::=|=>|\|\|=|={1,3}|\?=|:|>)[ \t]{0,24}(?:@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
+    r#"|[ \t]{0,3}[,(][ \t]{0,3}@?[a-zA-Z]{0,2}(?:["'`]|\\")"#,
+    r#"|[ \t]{1,8}value[ \t]{0,2}=[ \t]{0,2}["'])"#,
+);
+
 /// A rule file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -141,8 +151,8 @@ names!(KindName -> Kind { Token, Pair, Structured, Generic });
 names!(SeverityName -> Severity { Critical, High, Medium, Low });
 names!(ConfidenceName -> Confidence { High, Medium, Low });
 names!(ChecksumName -> Checksum { Crc62, GitlabRoutable, Grafana, Bech32, Nats });
-names!(DecodeName -> Decode { Jwt, Base64, Base64Json, Basic, Pem, Discord, AzureStorage, Macaroon });
-names!(ValueName -> ValueKind { Password, Token });
+names!(DecodeName -> Decode { Jwt, Base64, Base64Json, Basic, Pem, PemEncrypted, Der, Discord, AzureStorage, Macaroon });
+names!(ValueName -> ValueKind { Password, Token, Embedded, KubernetesSecret });
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -222,7 +232,7 @@ impl Entry {
         if reach == 0 || reach > MAX_REACH {
             return Err(format!("`reach` is {reach}; it must be between 1 and {MAX_REACH} bytes"));
         }
-        let pattern = self.pattern.replace("${assign}", ASSIGN);
+        let pattern = self.pattern.replace("${assign}", ASSIGN).replace("${is}", IS);
         if pattern.len() > MAX_PATTERN {
             return Err(format!("`pattern` is longer than {MAX_PATTERN} bytes"));
         }
@@ -291,9 +301,9 @@ fn list(texts: Vec<String>) -> List<Text> {
 }
 
 fn check_id(id: &str) -> Result<(), String> {
-    let kebab = id.split('-').all(|part| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    });
+    let kebab = id
+        .split('-')
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
     if kebab && id.len() <= 64 {
         Ok(())
     } else {
@@ -303,7 +313,9 @@ fn check_id(id: &str) -> Result<(), String> {
 
 fn check_anchors(anchors: &[String], files: &[String]) -> Result<(), String> {
     if anchors.is_empty() && files.is_empty() {
-        return Err("no `anchors`: name a literal that every match holds, or limit the rule to `files`".into());
+        return Err(
+            "no `anchors`: name a literal that every match holds, or limit the rule to `files`".into()
+        );
     }
     if anchors.len() > MAX_ANCHORS {
         return Err(format!("{} anchors; {MAX_ANCHORS} at most", anchors.len()));

@@ -61,8 +61,11 @@ impl FileScan<'_> {
             }
             Ok(None) => {}
             Err(error) => {
-                let reason =
-                    if error.kind() == io::ErrorKind::NotFound { Reason::Changed } else { Reason::Unreadable };
+                let reason = if error.kind() == io::ErrorKind::NotFound {
+                    Reason::Changed
+                } else {
+                    Reason::Unreadable
+                };
                 harvest.coverage.skip(reason, path.as_bytes(), &plain(&error));
             }
         }
@@ -95,7 +98,11 @@ impl FileScan<'_> {
         // A file that grows while it is read must not fill the memory: the rest is left to the ledger.
         let read = file.by_ref().take(2 * CHUNK as u64).read_to_end(buffer)? as u64;
         if read != meta.len() && (read < meta.len() || read == 2 * CHUNK as u64) {
-            coverage.skip(Reason::Changed, path.as_bytes(), &format!("{} bytes at first, {read} read", meta.len()));
+            coverage.skip(
+                Reason::Changed,
+                path.as_bytes(),
+                &format!("{} bytes at first, {read} read", meta.len()),
+            );
         }
         Ok(Some((self.engine.scan(buffer, &context), read)))
     }
@@ -113,9 +120,17 @@ impl FileScan<'_> {
             .scan_stream(file, context, &mut |_| !self.monitor.is_cancelled())
             .map_err(|StreamError::Io(e)| e)?;
         if self.monitor.is_cancelled() && bytes < meta.len() {
-            coverage.skip(Reason::Interrupted, path.as_bytes(), &format!("{bytes} of {} bytes read", meta.len()));
+            coverage.skip(
+                Reason::Interrupted,
+                path.as_bytes(),
+                &format!("{bytes} of {} bytes read", meta.len()),
+            );
         } else if bytes < meta.len() {
-            coverage.skip(Reason::Changed, path.as_bytes(), &format!("{} bytes at first, {bytes} read", meta.len()));
+            coverage.skip(
+                Reason::Changed,
+                path.as_bytes(),
+                &format!("{} bytes at first, {bytes} read", meta.len()),
+            );
         }
         Ok((found, bytes))
     }

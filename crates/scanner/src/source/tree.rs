@@ -77,7 +77,10 @@ fn set(globs: &[String]) -> Result<Option<GlobSet>, SourceError> {
     if globs.is_empty() {
         return Ok(None);
     }
-    let bad = |glob: &str, e: &globset::Error| SourceError::Glob { glob: glob.to_owned(), why: e.kind().to_string() };
+    let bad = |glob: &str, e: &globset::Error| SourceError::Glob {
+        glob: glob.to_owned(),
+        why: e.kind().to_string(),
+    };
     let mut builder = GlobSetBuilder::new();
     for glob in globs {
         let base = glob.trim_end_matches('/');

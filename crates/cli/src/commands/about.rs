@@ -1,0 +1,47 @@
+//! `completions`, `man` and `version`.
+
+use clap::CommandFactory as _;
+use claviger_scanner::rule::RuleSet;
+
+use super::print;
+use crate::Outcome;
+use crate::args::Args;
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<Outcome> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "claviger", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Outcome::Clean)
+}
+
+/// The manual: the page of the command, then one section for each verb.
+pub(crate) fn man() -> anyhow::Result<Outcome> {
+    let mut page = Vec::new();
+    let mut command = Args::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for verb in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        let name = format!("claviger-{}", verb.get_name());
+        clap_mangen::Man::new(verb.clone().name(name)).render(&mut page)?;
+    }
+    print(&String::from_utf8_lossy(&page))?;
+    Ok(Outcome::Clean)
+}
+
+pub(crate) fn version(json: bool) -> anyhow::Result<Outcome> {
+    let rules = RuleSet::builtin();
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        let document = serde_json::json!({
+            "name": "claviger",
+            "version": version,
+            "rules": rules.rules().len(),
+            "rules_digest": rules.digest(),
+            "formats": claviger_scanner::report::FORMATS.iter().map(|f| f.name).collect::<Vec<_>>(),
+        });
+        print(&format!("{document:#}\n"))?;
+    } else {
+        print(&format!("claviger {version} ({} built-in rules)\n", rules.rules().len()))?;
+    }
+    Ok(Outcome::Clean)
+}

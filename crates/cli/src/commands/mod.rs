@@ -1,0 +1,20 @@
+//! One file per verb.
+
+pub(crate) mod about;
+pub(crate) mod config;
+pub(crate) mod explain;
+pub(crate) mod rules;
+pub(crate) mod scan;
+mod target;
+mod trusted;
+mod writer;
+
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+
+/// Prints to standard output. A closed pipe is an error that [`crate::main`] knows.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
+}

@@ -1,0 +1,162 @@
+//! Where reports go: standard output or files, several at once.
+
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use claviger_scanner::report::{Format, Report, Style};
+
+use crate::args::Output;
+
+/// A report to write.
+#[derive(Debug)]
+struct Job {
+    format: Format,
+    /// `None` is standard output.
+    file: Option<PathBuf>,
+}
+
+/// The reports to write, checked before the scan starts: nobody wants to learn of a bad path afterwards.
+#[derive(Debug)]
+pub(crate) struct Jobs(Vec<Job>);
+
+impl Jobs {
+    /// Pairs `--format` and `--output` by their order. A format without an output goes to standard output, an output
+    /// without a format gets its format from its ending.
+    pub(crate) fn new(args: &Output) -> anyhow::Result<Self> {
+        let count = args.format.len().max(args.output.len()).max(1);
+        let jobs = (0..count)
+            .map(|at| {
+                let file = args.output.get(at).filter(|path| *path != Path::new("-")).cloned();
+                let format = match (args.format.get(at), &file) {
+                    (Some(name), _) => {
+                        Format::named(name).with_context(|| format!("no format is called `{name}`"))?
+                    }
+                    (None, Some(path)) => by_ending(path)?,
+                    (None, None) => Format::named("text").context("no text format")?,
+                };
+                Ok(Job { format, file })
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let jobs = Jobs(jobs);
+        jobs.check()?;
+        Ok(jobs)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let mut seen = HashSet::new();
+        for job in &self.0 {
+            let Some(file) = &job.file else {
+                if !seen.insert(PathBuf::from("-")) {
+                    bail!("two reports go to standard output; give all but one an --output");
+                }
+                continue;
+            };
+            let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
+            let name = file.file_name().with_context(|| format!("{}: no file name", file.display()))?;
+            if !seen.insert(folder.join(name)) {
+                bail!("two reports go to {}", file.display());
+            }
+            if file.is_dir() {
+                bail!("{}: is a directory", file.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that will be written, so that the scan can leave them out.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|job| job.file.as_deref())
+    }
+
+    /// Writes all reports.
+    pub(crate) fn write(&self, report: &Report, args: &Output) -> anyhow::Result<()> {
+        for job in &self.0 {
+            let mut style = Style {
+                show_secrets: args.show_secrets,
+                coverage: args.coverage,
+                verbose: args.verbose,
+                ..Style::default()
+            };
+            match &job.file {
+                Some(path) => {
+                    write_file(path, |out| job.format.write(report, &style, out))
+                        .with_context(|| format!("{}", path.display()))?;
+                }
+                None => {
+                    let stdout = io::stdout();
+                    style.color = stdout.is_terminal() && !args.no_color && !is_dumb();
+                    style.hyperlinks = style.color;
+                    style.width = if stdout.is_terminal() { width() } else { 100 };
+                    let mut out = BufWriter::new(stdout.lock());
+                    let written = job.format.write(report, &style, &mut out).and_then(|()| out.flush());
+                    written.context("standard output")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    columns.unwrap_or(80_usize).clamp(40, 200)
+}
+
+fn by_ending(path: &Path) -> anyhow::Result<Format> {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let name = match ending {
+        "json" => "json",
+        "jsonl" | "ndjson" => "jsonl",
+        "sarif" => "sarif",
+        "csv" => "csv",
+        "xml" => "junit",
+        "md" => "markdown",
+        "txt" | "log" | "" => "text",
+        other => bail!("{}: no format is known for `.{other}`; say which with --format", path.display()),
+    };
+    Format::named(name).with_context(|| format!("no format is called `{name}`"))
+}
+
+/// Writes a file of which nobody but its owner learns anything: reports may hold secrets on request, and always
+/// say where to look. A report that cannot be finished is removed, so that none looks complete that is not.
+fn write_file(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut out = BufWriter::new(options.open(path)?);
+    let result = write(&mut out).and_then(|()| out.flush());
+    if result.is_err() && fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        let _ = fs::remove_file(path);
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_report_leaves_no_file() {
+        let folder = std::env::temp_dir().join(format!("claviger-writer-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("r.json");
+        let failed = write_file(&path, |out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("disk"))
+        });
+        assert!(failed.is_err() && !path.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

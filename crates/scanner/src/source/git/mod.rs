@@ -1,0 +1,25 @@
+//! Git repositories: objects, not patches.
+//!
+//! Content that a patch does not show is read like any other: what only a merge, a stash, a note, a tag or a reflog
+//! holds. Nothing of the repository's configuration, hooks, filters or attributes is ever run; objects are bytes.
+//!
+//! - [`repo`]: opening, and reading single objects;
+//! - [`object`]: commits, trees and tags out of their bytes;
+//! - [`graph`]: which commits there are, from which refs and reflogs;
+//! - [`history`]: the plain path: every reachable blob once, whole. It is the oracle of any faster one;
+//! - [`attribute`]: which commits and paths a blob with findings belongs to;
+//! - [`change`]: what a commit, a range or a push adds.
+
+mod attribute;
+mod change;
+mod graph;
+mod history;
+mod object;
+mod repo;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, Quarantine, pre_receive, range, staged};
+pub use history::{HistoryOptions, history};
+pub use repo::Repository;
