@@ -1,1 +1,3 @@
-//! e2e
+//! End-to-end tests: the built binary against real files and repositories made by the real git.
+
+mod history;

@@ -53,6 +53,7 @@ pub(crate) fn analyse(kind: ValueKind, c: &Candidate<'_>) -> Analysis {
     }
     let judged = match kind {
         ValueKind::Password => password(value, quoting, c),
+        ValueKind::Token if names_password(&name) => password(value, quoting, c),
         ValueKind::Token => token(value, &name, quoting, c),
         ValueKind::Embedded | ValueKind::KubernetesSecret => Ok(None),
     };
@@ -63,12 +64,27 @@ pub(crate) fn analyse(kind: ValueKind, c: &Candidate<'_>) -> Analysis {
     }
 }
 
+/// Whether a person chooses such values: one rule's names may be of both sorts.
+fn names_password(name: &[u8]) -> bool {
+    ["passw", "passphrase", "pwd", "_pass", "-pass", ".pass"]
+        .iter()
+        .any(|word| memchr::memmem::find(name, word.as_bytes()).is_some())
+        || name == b"pass"
+}
+
 /// Finds where the value ends: at the closing quote, or where a bare word ends.
 fn extent(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'static str> {
     let start = c.span.start;
     let before = start.checked_sub(1).map(|i| c.text[i]);
     let line_end = c.line.end.max(start).min(start + MAX_VALUE);
     let rest = &c.text[start..line_end];
+    // `${NAME:value}`, `${NAME:-value}`: what a setting is when nobody sets it.
+    if c.name.as_ref().is_some_and(|name| c.text[..name.start].ends_with(b"${")) {
+        let skip = usize::from(rest.first() == Some(&b'-'));
+        let length = memchr::memchr(b'}', rest).ok_or("its reference is not closed on the line")?;
+        let is_empty = length <= skip || matches!(rest[skip], b'?' | b'+' | b'$');
+        return if is_empty { Err("a reference without a default") } else { Ok((start + skip..start + length, Quoting::Quoted)) };
+    }
     if let Some(quote @ (b'"' | b'\'' | b'`')) = before {
         let escaped = start >= 2 && c.text[start - 2] == b'\\';
         let length = closing_quote(rest, quote, escaped).ok_or("its quote is not closed on the line")?;
@@ -1101,8 +1117,12 @@ fn token(
     Ok(None)
 }
 
-/// Whether a name says by itself that its value is a secret. Other keys index maps, rows and caches.
+/// Whether a name says by itself that its value is a secret. Other keys index maps, rows and caches. A rule that
+/// captures no name knows the place well enough without.
 fn name_is_plain(name: &[u8]) -> bool {
+    if name.is_empty() {
+        return true;
+    }
     const WORDS: &[&str] = &[
         "secret",
         "token",

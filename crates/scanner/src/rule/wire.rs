@@ -40,8 +40,12 @@ const ASSIGN: &str = concat!(
 /// `,` and `(` count only before a quote.
 const IS: &str = concat!(
     r#"(?:["'`\]]|\\"|&quot;){0,3}"#,
-    r#"(?:[ \t]{0,3}:[ \t]{0,2}[A-Za-z][\w.<>\[\]?&' ]{0,24}|[ \t]{1,2}(?:string|String|str|text))?"#,
-    r#"(?:[ \t]{0,24}(?::=|=>|\|\|=|={1,3}|\?=|:|>)[ \t]{0,24}(?:@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
+    // An array's size, a type, a property's accessors.
+    r#"(?:[ \t]{0,2}\[[ \w]{0,12}\])?"#,
+    r#"(?:[ \t]{0,3}:[ \t]{0,2}[A-Za-z][\w.<>\[\]?&' ]{0,24}|[ \t]{1,2}(?:string|String|str|text)|[ \t]{0,2}\{[ \t]{0,2}(?:private )?get;[ \w;]{0,24}\})?"#,
+    r#"(?:[ \t]{0,24}(?::=|=>|\|\|=|={1,3}|\?=|:|>)[ \t]{0,24}"#,
+    // Wrappers that leave their argument as it is.
+    r#"(?:(?:(?:new )?(?:\[\]byte|SecretStr|String|Secret|Buffer\.from|bytes|str|decode)\()?@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
     r#"|[ \t]{0,3}[,(][ \t]{0,3}@?[a-zA-Z]{0,2}(?:["'`]|\\")"#,
     r#"|[ \t]{1,8}value[ \t]{0,2}=[ \t]{0,2}["'])"#,
 );

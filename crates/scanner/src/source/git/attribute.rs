@@ -449,15 +449,16 @@ impl Writer<'_> {
     }
 }
 
-/// Blobs that no commit holds: tags of blobs and trees, objects that nothing reaches.
+/// Blobs that no commit holds: staged ones, tags of blobs and trees, objects that nothing reaches.
 fn orphans(inventory: &Inventory, found: &Found, keys: &Keys, target: &str) -> Vec<Sighting> {
     let mut out = Vec::new();
     for (at, (blob, hits)) in found.iter().enumerate() {
         if keys.held.contains(&(at as u32)) {
             continue;
         }
+        let kind = if inventory.staged.contains(blob) { PlaceKind::Staged } else { PlaceKind::Blob };
         for hit in hits {
-            let mut place = Place::of(hit, PlaceKind::Blob, target, inventory.path_of(*blob));
+            let mut place = Place::of(hit, kind, target, inventory.path_of(*blob));
             place.object = Some(inventory.id_of(*blob).to_string());
             out.push(Sighting { hit: hit.duplicate(), place });
         }

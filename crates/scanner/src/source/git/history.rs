@@ -70,6 +70,9 @@ pub fn history(
     let mut harvest = scan.messages(&graph)?;
     harvest.merge(scan.config(repo));
     let mut inventory = Inventory::new(&graph, options, &pool, monitor, &mut coverage)?;
+    if options.branches.is_empty() && options.max_depth.is_none() {
+        inventory.add_index(repo, options, &mut coverage);
+    }
     if options.unreachable {
         inventory.add_unreachable(repo, &graph, &scan, &mut harvest)?;
     }
@@ -123,6 +126,8 @@ pub(super) struct Inventory {
     nodes: Vec<Node>,
     /// Nodes whose name no other node has had before.
     new_names: Vec<u32>,
+    /// Those of `blobs` that only the index names.
+    pub(super) staged: Range<usize>,
     seen: HashSet<Oid>,
 }
 
@@ -255,6 +260,32 @@ impl Inventory {
     /// The id of a blob.
     pub(super) fn id_of(&self, blob: usize) -> Oid {
         self.blobs[blob].id
+    }
+
+    /// Adds blobs that are staged and in no commit: the next commit would bring them.
+    fn add_index(&mut self, repo: &Repository, options: &HistoryOptions, coverage: &mut Coverage) {
+        let start = self.blobs.len();
+        self.staged = start..start;
+        let index = match repo.git().index() {
+            Ok(index) => index,
+            Err(_) if repo.is_bare() => return,
+            Err(e) => return coverage.skip(Reason::Corrupt, b"the index", e.message()),
+        };
+        for entry in index.iter() {
+            // `git add --intent-to-add` promises content and has none yet.
+            if entry.mode & 0o170_000 == 0o160_000 || entry.id.is_zero() || !self.seen.insert(entry.id) {
+                continue;
+            }
+            let path = RepoPath::new(entry.path);
+            if !options.filter.admits(&path) {
+                coverage.skip(Reason::Excluded, path.as_bytes(), "staged");
+                continue;
+            }
+            let node = self.nodes.len() as u32;
+            self.nodes.push(Node { parent: ROOT, name: path.as_bytes().into() });
+            self.blobs.push(BlobAt { id: entry.id, node });
+        }
+        self.staged = start..self.blobs.len();
     }
 
     /// Adds all objects of the repository that nothing reaches; scans the messages among them.
