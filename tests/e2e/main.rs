@@ -1,3 +1,5 @@
 //! End-to-end tests: the built binary against real files and repositories made by the real git.
 
+mod bad_input;
+mod change;
 mod history;
