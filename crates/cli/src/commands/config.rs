@@ -8,7 +8,7 @@ use claviger_scanner::source::tree::PathFilter;
 use claviger_scanner::triage::baseline::Baseline;
 use claviger_scanner::triage::ignore_file::IgnoreFile;
 
-use super::{print, rules::combine};
+use super::{print, rules::combine, trusted::IGNORE};
 use crate::args::{Config, ConfigVerb};
 use crate::{Outcome, config};
 
@@ -37,8 +37,16 @@ fn check(file: &Path) -> anyhow::Result<Outcome> {
     if let Some(path) = &config.baseline {
         Baseline::read(&folder.join(path)).context("baseline")?;
     }
-    if let Some(path) = &config.ignore_file {
-        IgnoreFile::read(&folder.join(path)).context("ignore_file")?;
+    let ignore = config.ignore_file.as_deref().unwrap_or(Path::new(IGNORE));
+    let ignore = folder.join(ignore);
+    if config.ignore_file.is_some() || ignore.exists() {
+        let unsorted = IgnoreFile::read(&ignore).context("ignore_file")?.unsorted();
+        if let Some(line) = unsorted {
+            print(&format!(
+                "{}:{line}: not in order; `LC_ALL=C sort -o FILE FILE` keeps merges free of conflicts\n",
+                ignore.display()
+            ))?;
+        }
     }
     print(&format!("{}: good; {} rules\n", file.display(), set.rules().len()))?;
     Ok(Outcome::Clean)

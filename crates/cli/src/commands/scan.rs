@@ -17,7 +17,7 @@ use claviger_scanner::source::file;
 use claviger_scanner::source::git::{self, HistoryOptions, Quarantine, Repository};
 use claviger_scanner::source::tree::{self, PathFilter, TreeOptions};
 use claviger_scanner::triage::baseline::Baseline;
-use claviger_scanner::triage::{self, Triage};
+use claviger_scanner::triage::{self, Triage, TriageError};
 use zeroize::Zeroizing;
 
 use super::rules;
@@ -333,7 +333,17 @@ fn quarantine() -> Quarantine {
 fn write_baseline(path: &Path, findings: &[Finding], coverage: &Coverage) -> anyhow::Result<Outcome> {
     let key = std::env::var_os(KEY).filter(|key| !key.is_empty());
     let key = key.map(|key| Zeroizing::new(key.into_encoded_bytes()));
-    let baseline = Baseline::of(findings, key.as_ref().map(|k| k.as_slice())).context("baseline")?;
+    let key = key.as_ref().map(|k| k.as_slice());
+    let is_new = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    let baseline = match Baseline::read(path) {
+        Ok(old) => old.renewed(findings, key),
+        Err(_) if is_new => Baseline::of(findings, key),
+        Err(TriageError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Baseline::of(findings, key)
+        }
+        Err(e) => Err(e).context("--write-baseline replaces only a baseline; remove the file first")?,
+    };
+    let baseline = baseline.context("baseline")?;
     baseline.write(path).with_context(|| format!("{}", path.display()))?;
     eprintln!("claviger: {} findings written to {}", findings.len(), path.display());
     if coverage.is_complete() {
@@ -359,20 +369,16 @@ fn report(
     } else {
         let key = std::env::var_os(KEY).filter(|key| !key.is_empty());
         let key = key.map(|key| Zeroizing::new(key.into_encoded_bytes()));
-        let mut triage = Triage {
+        let triage = Triage {
             ignore: trusted.ignore,
             baseline: trusted.baseline,
             key: key.as_ref().map(|k| k.as_slice()),
             today: today(job.now),
             // A change brings only new secrets to light, so a marker beside one came with it.
             is_change,
-            // What a scan of a part did not see is not stale.
-            is_whole: !is_change
-                && what.files_from.is_none()
-                && what.since.is_none()
-                && !job.monitor.is_cancelled(),
+            is_whole: !is_change && coverage.is_complete() && is_whole(job, targets),
         };
-        let result = triage::apply(findings, &mut triage)?;
+        let result = triage::apply(findings, &triage)?;
         notices.extend(result.notices);
         (result.findings, result.allowed)
     };
@@ -389,6 +395,22 @@ fn report(
         coverage,
         interrupted: job.monitor.is_cancelled(),
     })
+}
+
+/// Whether the scan was to see everything: what the scan of a part does not find is not stale.
+fn is_whole(job: &Job<'_>, targets: &[(String, Target)]) -> bool {
+    let args::Scan { what, rules, triage, .. } = job.args;
+    let is_all_files = matches!(targets, [(_, Target::Folder { .. } | Target::Repository { .. })])
+        && what.files_from.is_none()
+        && what.include.is_empty()
+        && what.exclude.is_empty()
+        && what.max_file_size.is_none()
+        && what.max_depth.is_none();
+    let is_all_history =
+        !what.no_history && !what.history_only && what.since.is_none() && what.branch.is_empty();
+    let is_all_rules = rules.only.is_empty() && rules.skip.is_empty() && !rules.no_builtin_rules;
+    let is_shown = matches!(triage.min_confidence, None | Some(args::Level::Low));
+    is_all_files && is_all_history && is_all_rules && is_shown && !job.monitor.is_cancelled()
 }
 
 /// The day of a moment, in UTC.

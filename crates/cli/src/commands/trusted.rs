@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 /// Name of the configuration file at the top of a project.
 const CONFIG: &str = "claviger.yaml";
 /// Name of the ignore file at the top of a project.
-const IGNORE: &str = ".clavigerignore";
+pub(super) const IGNORE: &str = ".clavigerignore";
 
 /// Where the four come from.
 enum Home<'a> {
