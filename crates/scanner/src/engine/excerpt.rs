@@ -32,6 +32,16 @@ pub(super) fn excerpt(text: &[u8], span: &Range<usize>, spans: &[Range<usize>]) 
     out
 }
 
+/// A stretch of the text with every secret in it overwritten; same length.
+pub(super) fn masked(text: &[u8], shown: &Range<usize>, spans: &[Range<usize>]) -> Vec<u8> {
+    let mut out = text[shown.clone()].to_vec();
+    let first = spans.partition_point(|s| s.start + 64 * 1024 < shown.start);
+    for (start, end) in joined(&spans[first..], shown) {
+        out[start.max(shown.start) - shown.start..end.min(shown.end) - shown.start].fill(b'*');
+    }
+    out
+}
+
 fn trim_start(text: &[u8], at_line_start: bool) -> &[u8] {
     if at_line_start { text.trim_ascii_start() } else { text }
 }

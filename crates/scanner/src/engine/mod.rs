@@ -280,7 +280,7 @@ impl Engine {
                     end_column,
                     secret: Secret::new(&text[span.clone()]),
                     excerpt: excerpt::excerpt(text, &span, &spans),
-                    allow: self.allowed(text, &span, raw.rule),
+                    allow: self.allowed(text, &span, &spans, raw.rule),
                     span: decoded.original(&span),
                     confidence: raw.kept.confidence,
                     notes: raw.kept.notes,
@@ -291,18 +291,24 @@ impl Engine {
     }
 
     /// An inline marker on the secret's lines, or claviger's own alone on the line before.
-    fn allowed(&self, text: &[u8], span: &Range<usize>, rule: usize) -> Option<crate::finding::InlineAllow> {
+    fn allowed(
+        &self,
+        text: &[u8],
+        span: &Range<usize>,
+        spans: &[Range<usize>],
+        rule: usize,
+    ) -> Option<crate::finding::InlineAllow> {
         let id = &self.rule(rule).id;
         let line = lines::around(text, span.start, span.end, LINE_REACH);
-        let first = lines::around(text, span.start, span.start, LINE_REACH);
+        // Secrets are no comments, and a marker's reason is printed: no secret may be read as part of either.
+        let clear = |range: Range<usize>| excerpt::masked(text, &range, spans);
         let here = || {
-            inline::marker(&text[span.end.min(line.end)..line.end], id)
-                .or_else(|| inline::marker(&text[first], id))
+            inline::marker(&clear(span.end.min(line.end)..line.end), id)
+                .or_else(|| inline::marker(&clear(line.start..span.start), id))
         };
         let before = || {
             let end = line.start.checked_sub(1)?;
-            let before = lines::around(text, end, end, LINE_REACH);
-            inline::marker_above(&text[before], id)
+            inline::marker_above(&clear(lines::around(text, end, end, LINE_REACH)), id)
         };
         here().or_else(before)
     }

@@ -3,7 +3,7 @@
 //! Content that a patch does not show is read like any other: what only a merge, a stash, a note, a tag or a reflog
 //! holds. Nothing of the repository's configuration, hooks, filters or attributes is ever run; objects are bytes.
 //!
-//! - [`repo`]: opening, and reading single objects;
+//! - `repo`: opening, and reading single objects;
 //! - [`object`]: commits, trees and tags out of their bytes;
 //! - [`graph`]: which commits there are, from which refs and reflogs;
 //! - [`history`]: the plain path: every reachable blob once, whole. It is the oracle of any faster one;
