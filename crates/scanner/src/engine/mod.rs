@@ -462,15 +462,15 @@ impl Search<'_, '_> {
 
     /// Runs the regex once and the checks over its match. Says where to go on, or `None` without a match.
     fn next_match(&mut self, rule: usize, regex: &meta::Regex, input: Input<'_>) -> Option<usize> {
-        let (whole, span, name) = if regex.captures_len() > 1 {
+        // Most windows do not match: captures are made for those that do, over the match alone.
+        let whole = regex.search(&input)?.range();
+        let (span, name) = if regex.captures_len() > 1 {
             let mut captures = regex.create_captures();
-            regex.search_captures(&input, &mut captures);
-            let whole = captures.get_match()?.range();
+            regex.search_captures(&input.range(whole.clone()).anchored(Anchored::Yes), &mut captures);
             let group = |name| captures.get_group_by_name(name).map(|s| s.range());
-            (whole.clone(), group("secret").unwrap_or(whole), group("name"))
+            (group("secret").unwrap_or(whole.clone()), group("name"))
         } else {
-            let whole = regex.search(&input)?.range();
-            (whole.clone(), whole, None)
+            (whole.clone(), None)
         };
         if span.is_empty() {
             return Some(whole.end.max(whole.start + 1));

@@ -14,8 +14,10 @@ use crate::rule::Rule;
 
 /// Most distinct anchors for the table; beyond, an automaton takes over.
 const MAX_GRAMS: usize = 8192;
-/// Folds ASCII letters of three bytes to lower case. Other bytes change too, the same way in anchors and texts.
-const FOLD: u32 = 0x20_2020;
+/// Folds ASCII letters to lower case. Other bytes change too, the same way in anchors and texts.
+const FOLD: u64 = 0x2020_2020_2020_2020;
+/// Bytes that eight windows of three take.
+const BLOCK: usize = 10;
 
 /// An anchor and the rules that wait for it.
 #[derive(Debug)]
@@ -115,19 +117,28 @@ struct Grams {
 struct Entry {
     anchor: u16,
     offset: u16,
+    /// The window and the byte after it, if the anchor has one, folded.
+    folded: u32,
+    /// Which of the four bytes count.
+    mask: u32,
+}
+
+impl Entry {
+    fn new(index: usize, anchor: &[u8]) -> (u16, Self) {
+        let offset = rarest_window(anchor);
+        let fourth = anchor.get(offset + 3).copied();
+        let window = u32::from_le_bytes([anchor[offset], anchor[offset + 1], anchor[offset + 2], fourth.unwrap_or(0)]);
+        let mask = if fourth.is_some() { u32::MAX } else { 0xff_ffff };
+        let entry =
+            Entry { anchor: index as u16, offset: offset as u16, folded: (window | FOLD as u32) & mask, mask };
+        (hash(window | FOLD as u32), entry)
+    }
 }
 
 impl Grams {
     fn new(anchors: &[Anchor]) -> Self {
-        let mut hashed: Vec<(u16, Entry)> = anchors
-            .iter()
-            .enumerate()
-            .map(|(index, anchor)| {
-                let offset = rarest_window(&anchor.text);
-                let window = [anchor.text[offset], anchor.text[offset + 1], anchor.text[offset + 2], 0];
-                (hash(u32::from_le_bytes(window)), Entry { anchor: index as u16, offset: offset as u16 })
-            })
-            .collect();
+        let mut hashed: Vec<(u16, Entry)> =
+            anchors.iter().enumerate().map(|(index, anchor)| Entry::new(index, &anchor.text)).collect();
         hashed.sort_by_key(|(hash, entry)| (*hash, entry.anchor));
         let mut gate = Box::new([0_u64; 1024]);
         let mut starts = vec![0_u16; (1 << 16) + 1].into_boxed_slice();
@@ -141,24 +152,47 @@ impl Grams {
         Grams { gate, starts, entries: hashed.into_iter().map(|(_, entry)| entry).collect() }
     }
 
+    /// 1 if the window may be an anchor's.
     #[inline]
-    fn passes(&self, hash: u16) -> bool {
-        self.gate[usize::from(hash >> 6)] >> (hash & 63) & 1 != 0
+    fn gate(&self, hash: u16) -> u64 {
+        self.gate[usize::from(hash >> 6)] >> (hash & 63) & 1
     }
 
     fn each(&self, text: &[u8], anchors: &[Anchor], found: &mut dyn FnMut(usize, usize)) {
-        // Whole windows of four bytes, of which three count: one load each.
-        for (at, window) in text.windows(4).enumerate() {
-            let hash = hash(u32::from_le_bytes([window[0], window[1], window[2], window[3]]));
-            if self.passes(hash) {
+        let mut at = 0;
+        // Eight places at a time: two loads, and one branch that is seldom taken.
+        while let Some(block) = text.get(at..at + BLOCK) {
+            let low = folded(&block[..8]);
+            let high = folded(&block[2..]);
+            let hashes = [
+                hash(low as u32),
+                hash((low >> 8) as u32),
+                hash((low >> 16) as u32),
+                hash((low >> 24) as u32),
+                hash((low >> 32) as u32),
+                hash((low >> 40) as u32),
+                hash((high >> 32) as u32),
+                hash((high >> 40) as u32),
+            ];
+            let mut any = 0;
+            for hash in hashes {
+                any |= self.gate(hash);
+            }
+            if any != 0 {
+                for (i, hash) in hashes.into_iter().enumerate() {
+                    if self.gate(hash) != 0 {
+                        self.bucket(hash, at + i, text, anchors, found);
+                    }
+                }
+            }
+            at += 8;
+        }
+        while let Some(&[a, b, c]) = text.get(at..at + 3) {
+            let hash = hash(u32::from_le_bytes([a, b, c, 0]) | FOLD as u32);
+            if self.gate(hash) != 0 {
                 self.bucket(hash, at, text, anchors, found);
             }
-        }
-        if let [.., a, b, c] = *text {
-            let hash = hash(u32::from_le_bytes([a, b, c, 0]));
-            if self.passes(hash) {
-                self.bucket(hash, text.len() - 3, text, anchors, found);
-            }
+            at += 1;
         }
     }
 
@@ -173,7 +207,12 @@ impl Grams {
         found: &mut dyn FnMut(usize, usize),
     ) {
         let range = usize::from(self.starts[usize::from(hash)])..usize::from(self.starts[usize::from(hash) + 1]);
+        let byte = |i: usize| text.get(at + i).copied().unwrap_or(0);
+        let there = u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)]) | FOLD as u32;
         for entry in &self.entries[range] {
+            if there & entry.mask != entry.folded {
+                continue;
+            }
             let anchor = &anchors[usize::from(entry.anchor)].text;
             let Some(start) = at.checked_sub(usize::from(entry.offset)) else { continue };
             let stands = text.get(start..start + anchor.len());
@@ -184,10 +223,16 @@ impl Grams {
     }
 }
 
-/// Sixteen bits of the three lower bytes, letters folded (Fibonacci hashing).
+/// Eight bytes, letters folded.
+#[inline]
+fn folded(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes) | FOLD
+}
+
+/// Sixteen bits of the three lower bytes of a folded window (Fibonacci hashing).
 #[inline]
 fn hash(window: u32) -> u16 {
-    (((window | FOLD) & 0xff_ffff).wrapping_mul(0x9e37_79b1) >> 16) as u16
+    ((window << 8).wrapping_mul(0x9e37_79b1) >> 16) as u16
 }
 
 /// Where in an anchor the three bytes stand that texts have least often.
