@@ -394,6 +394,8 @@ fn report(
         notices,
         coverage,
         interrupted: job.monitor.is_cancelled(),
+        started: job.now,
+        finished: jiff::Timestamp::now().as_second(),
     })
 }
 
