@@ -127,10 +127,15 @@ impl Entry {
     fn new(index: usize, anchor: &[u8]) -> (u16, Self) {
         let offset = rarest_window(anchor);
         let fourth = anchor.get(offset + 3).copied();
-        let window = u32::from_le_bytes([anchor[offset], anchor[offset + 1], anchor[offset + 2], fourth.unwrap_or(0)]);
+        let window =
+            u32::from_le_bytes([anchor[offset], anchor[offset + 1], anchor[offset + 2], fourth.unwrap_or(0)]);
         let mask = if fourth.is_some() { u32::MAX } else { 0xff_ffff };
-        let entry =
-            Entry { anchor: index as u16, offset: offset as u16, folded: (window | FOLD as u32) & mask, mask };
+        let entry = Entry {
+            anchor: index as u16,
+            offset: offset as u16,
+            folded: (window | FOLD as u32) & mask,
+            mask,
+        };
         (hash(window | FOLD as u32), entry)
     }
 }
@@ -206,7 +211,8 @@ impl Grams {
         anchors: &[Anchor],
         found: &mut dyn FnMut(usize, usize),
     ) {
-        let range = usize::from(self.starts[usize::from(hash)])..usize::from(self.starts[usize::from(hash) + 1]);
+        let range =
+            usize::from(self.starts[usize::from(hash)])..usize::from(self.starts[usize::from(hash) + 1]);
         let byte = |i: usize| text.get(at + i).copied().unwrap_or(0);
         let there = u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)]) | FOLD as u32;
         for entry in &self.entries[range] {
@@ -268,7 +274,9 @@ mod tests {
         match search {
             Search::Grams(grams) => grams.each(text, anchors, &mut |anchor, start| out.push((anchor, start))),
             Search::Automaton(automaton) => {
-                out.extend(automaton.find_overlapping_iter(text).map(|m| (m.pattern().as_usize(), m.start())));
+                out.extend(
+                    automaton.find_overlapping_iter(text).map(|m| (m.pattern().as_usize(), m.start())),
+                );
             }
         }
         out.sort_unstable();

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::graph::{Graph, named};
 use super::history::{Found, Inventory};
 use super::object::{EntryKind, commit_info, entries};
+use super::odb::Odb;
 use super::repo::{Pool, Repository, blob_at};
 use crate::finding::{CommitInfo, Match, Place, PlaceKind, Sighting};
 use crate::path::RepoPath;
@@ -195,7 +196,7 @@ impl Trees {
 
 /// For each tree of a batch: the indices of its subtrees, and whether it names a blob with findings.
 fn say(
-    odb: &git2::Odb<'_>,
+    odb: &Odb<'_>,
     format: ObjectFormat,
     batch: &[Oid],
     blobs: &HashMap<Oid, u32>,

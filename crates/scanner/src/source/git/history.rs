@@ -5,13 +5,15 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::PathBuf;
 
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectType, Oid};
 use rayon::prelude::*;
 
 use super::attribute;
 use super::graph::{Graph, Tip, all_tips};
 use super::object::{EntryKind, entries};
+use super::odb::{Object, Odb};
 use super::repo::{Pool, Repository, read};
 use crate::coverage::{Coverage, Reason};
 use crate::engine::{Context, Engine};
@@ -43,6 +45,9 @@ pub struct HistoryOptions {
     pub max_blob: Option<u64>,
     /// Which paths to read.
     pub filter: PathFilter,
+    /// The index to read for staged files, if not the repository's own: git hands hooks another one for a commit of
+    /// named files (`GIT_INDEX_FILE`).
+    pub index: Option<PathBuf>,
     /// Now, in seconds since 1970.
     pub now: i64,
 }
@@ -507,7 +512,7 @@ pub(super) fn scan_blob(
 /// Scans what people wrote into a commit or tag: everything but the ids of its headers.
 pub(super) fn scan_message(
     engine: &Engine,
-    object: &git2::OdbObject<'_>,
+    object: &Object<'_>,
     kind: PlaceKind,
     target: &str,
     now: i64,

@@ -4,6 +4,7 @@
 //! holds. Nothing of the repository's configuration, hooks, filters or attributes is ever run; objects are bytes.
 //!
 //! - `repo`: opening, and reading single objects;
+//! - `odb`: loose objects by own code, packed ones through libgit2;
 //! - [`object`]: commits, trees and tags out of their bytes;
 //! - [`graph`]: which commits there are, from which refs and reflogs;
 //! - [`history`]: the plain path: every reachable blob once, whole. It is the oracle of any faster one;
@@ -15,6 +16,7 @@ mod change;
 mod graph;
 mod history;
 mod object;
+mod odb;
 mod repo;
 mod setup;
 #[cfg(test)]
