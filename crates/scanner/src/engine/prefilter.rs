@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
+use super::frequency;
 use crate::rule::Rule;
 
 /// Most distinct anchors for the table; beyond, an automaton takes over.
@@ -265,24 +266,8 @@ fn hash(window: u32) -> u32 {
 
 /// Where in an anchor the three bytes stand that texts have least often.
 fn rarest_window(anchor: &[u8]) -> usize {
-    let cost = |at: &usize| -> u32 { anchor[*at..at + 3].iter().map(|b| commonness(*b)).sum() };
+    let cost = |at: &usize| frequency::of_three(anchor[*at], anchor[*at + 1], anchor[*at + 2]);
     (0..=anchor.len().saturating_sub(3)).min_by_key(cost).unwrap_or(0)
-}
-
-/// How often a byte occurs in source code, as a rough logarithm: letters in the order of English, with the rarer ones
-/// far apart.
-fn commonness(byte: u8) -> u32 {
-    const LETTERS: &[u8] = b"zqjxkvbwygpfmuhdlcsniroate";
-    match byte.to_ascii_lowercase() {
-        b' ' => 40,
-        lower @ b'a'..=b'z' => {
-            let rank = LETTERS.iter().position(|l| *l == lower).unwrap_or(0) as u32;
-            8 + rank
-        }
-        b'_' | b'.' | b'(' | b')' | b',' | b'=' | b'"' | b'\'' | b':' | b'/' | b'-' | b';' => 22,
-        b'0'..=b'9' => 18,
-        _ => 10,
-    }
 }
 
 #[cfg(test)]
