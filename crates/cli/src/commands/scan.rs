@@ -295,6 +295,7 @@ impl<'a> Job<'a> {
             max_blob: self.max_size,
             filter: self.filter.clone(),
             now: self.now,
+            plain: self.args.what.plain_history,
         }
     }
 }

@@ -5,16 +5,23 @@
 //!
 //! - `repo`: opening, and reading single objects;
 //! - [`object`]: commits, trees and tags out of their bytes;
+//! - [`objects`]: what commits and trees say, in numbers;
 //! - [`graph`]: which commits there are, from which refs and reflogs;
-//! - [`history`]: the plain path: every reachable blob once, whole. It is the oracle of any faster one;
+//! - [`inventory`]: which trees and blobs these reach;
+//! - [`pack`]: packs read as they lie on the disk;
+//! - [`history`]: the whole history, from packs or, as the oracle of that, object by object;
 //! - [`attribute`]: which commits and paths a blob with findings belongs to;
 //! - [`change`]: what a commit, a range or a push adds.
 
 mod attribute;
+mod bits;
 mod change;
 mod graph;
 mod history;
+mod inventory;
 mod object;
+mod objects;
+mod pack;
 mod repo;
 mod setup;
 #[cfg(test)]

@@ -140,6 +140,12 @@ impl Repository {
         }
     }
 
+    /// Folders in which objects are: the repository's own and those of a push. Alternates are not followed.
+    pub(super) fn object_folders(&self) -> Vec<PathBuf> {
+        let own = self.inner.commondir().join("objects");
+        std::iter::once(own).chain(self.extra.iter().cloned()).collect()
+    }
+
     /// Commits behind which a shallow clone has nothing.
     pub(super) fn shallow(&self) -> Vec<Oid> {
         let Ok(text) = fs::read(self.inner.commondir().join("shallow")) else { return Vec::new() };
