@@ -9,6 +9,8 @@
 //! repositories written by `git fast-import`. Times are the best of several runs, taken in turn with what they are
 //! compared to; memory is the peak resident set that Linux reports. Nothing here asserts.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -50,12 +52,18 @@ fn start() {
 fn staged() {
     let repo = Repo::new();
     for i in 0..5000 {
-        repo.write(&format!("src/d{}/f{i}.rs", i % 50), format!("// file {i}\n{}\n", noise(&i.to_string(), 400)));
+        repo.write(
+            &format!("src/d{}/f{i}.rs", i % 50),
+            format!("// file {i}\n{}\n", noise(&i.to_string(), 400)),
+        );
     }
     repo.git(&["add", "-A"]);
     repo.git(&["commit", "-q", "-m", "base"]);
     for i in 0..10 {
-        repo.write(&format!("src/d{i}/f{i}.rs"), format!("// changed\n{}\n", noise(&format!("new {i}"), 4000)));
+        repo.write(
+            &format!("src/d{i}/f{i}.rs"),
+            format!("// changed\n{}\n", noise(&format!("new {i}"), 4000)),
+        );
     }
     repo.git(&["add", "-A"]);
     let ours = best(20, || run(&mut claviger(repo.path(), &["scan", "--staged"])));
@@ -70,9 +78,9 @@ fn staged() {
 
 /// Copies crates' sources until there are [`TREE`] bytes. `None` where no registry is.
 fn crates(into: &Path) -> Option<(u64, u64)> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"))
-    })?;
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))?;
     let registry = fs::read_dir(home.join("registry/src")).ok()?.flatten().next()?.path();
     let mut names: Vec<PathBuf> = fs::read_dir(registry).ok()?.flatten().map(|e| e.path()).collect();
     names.sort();
@@ -123,7 +131,22 @@ fn tree() {
     for (name, args) in [
         ("betterleaks", vec!["dir", "--no-banner", "."]),
         ("gitleaks", vec!["dir", "--no-banner", "."]),
-        ("kingfisher", vec!["scan", "--no-validate", "--no-update-check", "--git-history", "none", "-q", "--format", "json", "--output", &report, "."]),
+        (
+            "kingfisher",
+            vec![
+                "scan",
+                "--no-validate",
+                "--no-update-check",
+                "--git-history",
+                "none",
+                "-q",
+                "--format",
+                "json",
+                "--output",
+                &report,
+                ".",
+            ],
+        ),
     ] {
         if found(name) {
             others.push((name.into(), best(2, || run(&mut quiet(name, path, &args)))));
@@ -151,7 +174,10 @@ fn rules() {
     }
     let with = |file: &str| {
         let rules = folder.path().join(file).display().to_string();
-        run(&mut claviger(folder.path(), &["scan", "--no-builtin-rules", "--rules", &rules, "--threads", "2", "tree"]))
+        run(&mut claviger(
+            folder.path(),
+            &["scan", "--no-builtin-rules", "--rules", &rules, "--threads", "2", "tree"],
+        ))
     };
     let (mut few, mut many) = (with("150.yaml"), with("1500.yaml"));
     for _ in 0..4 {
@@ -165,7 +191,8 @@ fn huge_file() {
     let folder = Folder::new();
     let file = fs::File::create(folder.path().join("big.log")).expect("a file can be made");
     let mut out = BufWriter::new(file);
-    let lines: Vec<String> = (0..1000).map(|i| format!("{} {}\n", noise(&i.to_string(), 60), "word ".repeat(10))).collect();
+    let lines: Vec<String> =
+        (0..1000).map(|i| format!("{} {}\n", noise(&i.to_string(), 60), "word ".repeat(10))).collect();
     let block = lines.concat();
     for _ in 0..(1_000_000_000 / block.len()) {
         out.write_all(block.as_bytes()).expect("space for 1 GB");
@@ -180,12 +207,26 @@ fn history() {
     import(&repo, COMMITS);
     let ours = best(2, || run(&mut claviger(repo.path(), &["scan", "--history-only"])));
     let git_args = ["cat-file", "--batch-all-objects", "--batch", "--buffer"];
-    let mut others = vec![("git cat-file --batch".to_owned(), best(2, || run(&mut git_command(repo.path(), &git_args))))];
+    let mut others =
+        vec![("git cat-file --batch".to_owned(), best(2, || run(&mut git_command(repo.path(), &git_args))))];
     let report = repo.outside().join("ignored.json").display().to_string();
     for (name, args) in [
         ("betterleaks", vec!["git", "--no-banner", "."]),
         ("gitleaks", vec!["git", "--no-banner", "."]),
-        ("kingfisher", vec!["scan", "--no-validate", "--no-update-check", "-q", "--format", "json", "--output", &report, "."]),
+        (
+            "kingfisher",
+            vec![
+                "scan",
+                "--no-validate",
+                "--no-update-check",
+                "-q",
+                "--format",
+                "json",
+                "--output",
+                &report,
+                ".",
+            ],
+        ),
     ] {
         if found(name) {
             others.push((name.into(), run(&mut quiet(name, repo.path(), &args))));
@@ -196,15 +237,25 @@ fn history() {
 
 /// A repository of so many commits, each changing one of 400 files of about 8 KB in one place.
 fn import(repo: &Repo, commits: usize) {
-    let mut child = git_command(repo.path(), &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
+    let mut child = git_command(repo.path(), &["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("git starts");
     let mut out = BufWriter::new(child.stdin.take().expect("piped"));
     let mut files: Vec<Vec<String>> = (0..400)
-        .map(|f| (0..120).map(|l| format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))).collect())
+        .map(|f| {
+            (0..120)
+                .map(|l| {
+                    format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))
+                })
+                .collect()
+        })
         .collect();
     for commit in 0..commits {
         let file = (commit * 7919) % files.len();
         let line = (commit * 104_729) % 120;
-        files[file][line] = format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
+        files[file][line] =
+            format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
         let text = files[file].join("\n");
         write!(
             out,
@@ -250,7 +301,12 @@ fn quiet(name: &str, folder: &Path, args: &[&str]) -> Command {
 }
 
 fn found(name: &str) -> bool {
-    Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 fn run(command: &mut Command) -> Cost {
@@ -281,7 +337,14 @@ fn row(name: &str, ours: &Cost, others: &[(String, Cost)]) {
     let ms = |cost: &Cost| cost.time.as_secs_f64() * 1e3;
     let text: Vec<String> = others
         .iter()
-        .map(|(name, cost)| format!("{name}: {:.1} ms ({:.2} times ours), {} MB", ms(cost), ms(cost) / ms(ours), cost.peak / 1024))
+        .map(|(name, cost)| {
+            format!(
+                "{name}: {:.1} ms ({:.2} times ours), {} MB",
+                ms(cost),
+                ms(cost) / ms(ours),
+                cost.peak / 1024
+            )
+        })
         .collect();
     println!("| {name} | {:.1} ms | {} MB | {} |", ms(ours), ours.peak / 1024, text.join("; "));
 }

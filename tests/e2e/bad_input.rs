@@ -61,7 +61,7 @@ fn what_may_not_be_read_makes_the_scan_incomplete() {
     let folder = Folder::new();
     let file = folder.write("locked/a.env", "x");
     let locked = file.parent().expect("in a folder");
-    fs::set_permissions(locked, fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(locked, fs::Permissions::from_mode(0o000)).expect("it is ours");
     // Root reads everything: ask the system whether it does.
     let can_read = fs::read_dir(locked).is_ok();
     let ran = folder.scan(&[]);
@@ -104,7 +104,11 @@ fn a_corrupt_pack_is_no_panic_and_no_clean_scan() {
     }
     repo.git(&["repack", "-q", "-a", "-d"]);
     let packs = repo.path().join(".git/objects/pack");
-    let pack = fs::read_dir(packs).expect("a folder").flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "pack"));
+    let pack = fs::read_dir(packs)
+        .expect("a folder")
+        .flatten()
+        .map(|e| e.path())
+        .find(|p| p.extension().is_some_and(|e| e == "pack"));
     let pack = pack.expect("a pack");
     let good = fs::read(&pack).expect("a pack");
     for at in [20, good.len() / 3, good.len() / 2, good.len() - 40] {
@@ -131,7 +135,9 @@ fn names_that_terminals_act_on_are_escaped_everywhere() {
     for format in formats {
         let ran = claviger(folder.path(), &["scan", "--format", format, "-v", "--coverage"]);
         assert_eq!(ran.status, 1, "{format}: {}", ran.stderr);
-        let raw = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r') || matches!(c, '\u{202e}' | '\u{9b}');
+        let raw = |c: char| {
+            c.is_control() && !matches!(c, '\n' | '\t' | '\r') || matches!(c, '\u{202e}' | '\u{9b}')
+        };
         assert!(!ran.stdout.contains(raw) && !ran.stderr.contains(raw), "{format}: {:?}", ran.stdout);
         assert!(!ran.stdout.contains(&token("nasty")), "{format}");
     }
@@ -267,10 +273,14 @@ fn a_million_anchors() {
     }
     // Over the size that a rule file may have: split, as its message says.
     folder.write("all.yaml", &text);
-    error(&folder.scan(&["--no-builtin-rules", "--rules", "all.yaml"]), &["all.yaml", "larger than", "split"]);
+    error(
+        &folder.scan(&["--no-builtin-rules", "--rules", "all.yaml"]),
+        &["all.yaml", "larger than", "split"],
+    );
     let rules: Vec<&str> = text.split("  - ").skip(1).collect();
     for (part, rules) in rules.chunks(60).enumerate() {
-        folder.write(&format!("parts/{part}.yaml"), format!("provider: X\nrules:\n  - {}", rules.join("  - ")));
+        folder
+            .write(&format!("parts/{part}.yaml"), format!("provider: X\nrules:\n  - {}", rules.join("  - ")));
     }
     folder.write("in/a.txt", "nothing qz here\nq5z77 there\n");
     let ran = folder.scan(&["--no-builtin-rules", "--rules", "parts", "in"]);
@@ -342,7 +352,8 @@ fn files_named_by_a_list_that_are_not_there() {
     folder.write("list", "a.env\ngone.txt\n");
     let ran = folder.scan(&["--files-from", "list"]);
     assert_eq!((ran.status, ran.findings().len()), (2, 1), "{}", ran.stdout);
-    let ran = claviger_with(folder.path(), &["scan", "--format", "json", "--files-from", "-"], b"a.env\0", &[]);
+    let ran =
+        claviger_with(folder.path(), &["scan", "--format", "json", "--files-from", "-"], b"a.env\0", &[]);
     assert_eq!((ran.status, ran.findings().len()), (1, 1), "{}", ran.stderr);
     assert!(Path::new(&folder.path().join("list")).exists());
 }

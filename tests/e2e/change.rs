@@ -33,7 +33,10 @@ fn only_what_is_staged_counts() {
     let ran = scan(repo.path(), &["--staged"]);
     assert_eq!((ran.status, secrets(&ran)), (1, vec![token("new")]), "{}", ran.stderr);
     let place = &ran.findings()[0]["places"][0];
-    assert_eq!((place["kind"].as_str(), place["path"].as_str(), place["line"].as_u64()), (Some("staged"), Some("old"), Some(2)));
+    assert_eq!(
+        (place["kind"].as_str(), place["path"].as_str(), place["line"].as_u64()),
+        (Some("staged"), Some("old"), Some(2))
+    );
 }
 
 #[test]
@@ -74,7 +77,12 @@ fn a_range_counts_what_it_adds_even_if_it_takes_it_away_again() {
     repo.git(&["commit", "-q", "--allow-empty", "-m", &format!("see {}", token("said"))]);
     for range in ["base..HEAD", "base..main", "base..", "base...main"] {
         let ran = scan(repo.path(), &["--range", range]);
-        assert_eq!((ran.status, secrets(&ran)), (1, sorted(vec![token("inside"), token("said")])), "{range}: {}", ran.stderr);
+        assert_eq!(
+            (ran.status, secrets(&ran)),
+            (1, sorted(vec![token("inside"), token("said")])),
+            "{range}: {}",
+            ran.stderr
+        );
     }
     assert_eq!(scan(repo.path(), &["--range", "HEAD..base"]).status, 0);
 }
@@ -123,7 +131,9 @@ fn a_pre_receive_hook_refuses_a_push_and_lets_the_next_one_through() {
     repo.git(&["remote", "add", "origin", &format!("file://{}", server.path().display())]);
 
     repo.commit("b", format!("TOKEN={}", token("pushed")));
-    let push = |args: &[&str]| git_command(repo.path(), &[&["push", "-q", "origin"], args].concat()).output().expect("git starts");
+    let push = |args: &[&str]| {
+        git_command(repo.path(), &[&["push", "-q", "origin"], args].concat()).output().expect("git starts")
+    };
     let refused = push(&["main"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("GitLab"), "{said}");
@@ -202,7 +212,8 @@ fn a_pre_commit_hook_stops_a_commit() {
     repo.commit("a", "1");
     let hook = repo.path().join(".git/hooks/pre-commit");
     std::fs::create_dir_all(repo.path().join(".git/hooks")).expect("a folder can be made");
-    std::fs::write(&hook, format!("#!/bin/sh\nexec '{}' scan --staged\n", binary().display())).expect("a file");
+    std::fs::write(&hook, format!("#!/bin/sh\nexec '{}' scan --staged\n", binary().display()))
+        .expect("a file");
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     let commit = |name: &str, text: &str| {
         repo.write(name, text);

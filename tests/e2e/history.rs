@@ -157,7 +157,15 @@ fn a_file_renamed_and_edited() {
 #[test]
 fn files_that_attributes_call_binary_and_files_that_are() {
     let repo = Repo::new();
-    let names = ["x.env", "nul.bin", "node_modules/m/index.js", "package-lock.json", "logo.svg", "pic.png", "doc.pdf"];
+    let names = [
+        "x.env",
+        "nul.bin",
+        "node_modules/m/index.js",
+        "package-lock.json",
+        "logo.svg",
+        "pic.png",
+        "doc.pdf",
+    ];
     repo.write(".gitattributes", "*.env -diff\n* -text\n");
     for name in names {
         let secret = token(name);
@@ -180,7 +188,8 @@ fn files_that_attributes_call_binary_and_files_that_are() {
 fn utf16_crlf_latin1_and_very_long_lines() {
     let repo = Repo::new();
     let secret = token;
-    let utf16: Vec<u8> = format!("\u{feff}$t = '{}'\r\n", secret("utf16")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        format!("\u{feff}$t = '{}'\r\n", secret("utf16")).encode_utf16().flat_map(u16::to_le_bytes).collect();
     repo.commit("script.ps1", utf16);
     repo.commit("crlf.env", format!("A=1\r\nT={}\r\nB=2\r\n", secret("crlf")));
     repo.commit("latin1.ini", [b"name=caf\xe9 ".as_slice(), secret("latin1").as_bytes(), b"\n"].concat());
@@ -245,8 +254,13 @@ fn several_roots_an_octopus_and_packed_objects() {
         repo.git(&["rm", "-q", "-rf", "."]);
         repo.commit(&format!("f{i}"), format!("TOKEN={secret}"));
     }
+    for i in 0..3 {
+        repo.git(&["checkout", "-q", "-b", &format!("arm{i}"), "main"]);
+        repo.commit(&format!("arm{i}"), "1");
+    }
     repo.git(&["checkout", "-q", "main"]);
-    repo.git(&["merge", "-q", "--allow-unrelated-histories", "-m", "octopus", "root0", "root1"]);
+    repo.git(&["merge", "-q", "-m", "octopus", "arm0", "arm1", "arm2"]);
+    repo.git(&["merge", "-q", "--allow-unrelated-histories", "-m", "roots", "root0"]);
     repo.git(&["repack", "-q", "-a", "-d"]);
     repo.git(&["pack-refs", "--all"]);
     for secret in &secrets {

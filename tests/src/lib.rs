@@ -254,7 +254,10 @@ pub fn git(folder: &Path, args: &[&str]) -> String {
 /// A git command apart from all configuration of the machine.
 pub fn git_command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    command.args(["-c", "protocol.file.allow=always", "-c", "commit.gpgsign=false"]).args(args).current_dir(folder);
+    command
+        .args(["-c", "protocol.file.allow=always", "-c", "commit.gpgsign=false"])
+        .args(args)
+        .current_dir(folder);
     for (name, value) in [
         ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),

@@ -294,6 +294,7 @@ impl<'a> Job<'a> {
             unreachable: self.args.what.unreachable,
             max_blob: self.max_size,
             filter: self.filter.clone(),
+            index: std::env::var_os("GIT_INDEX_FILE").filter(|_| self.args.what.staged).map(PathBuf::from),
             now: self.now,
             plain: self.args.what.plain_history,
         }
@@ -395,6 +396,8 @@ fn report(
         notices,
         coverage,
         interrupted: job.monitor.is_cancelled(),
+        started: job.now,
+        finished: jiff::Timestamp::now().as_second(),
     })
 }
 

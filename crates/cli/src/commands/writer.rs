@@ -79,6 +79,7 @@ impl Jobs {
                 show_secrets: args.show_secrets,
                 coverage: args.coverage,
                 verbose: args.verbose,
+                quiet: args.quiet,
                 ..Style::default()
             };
             match &job.file {

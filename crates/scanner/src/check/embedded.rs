@@ -10,13 +10,15 @@ use super::{Candidate, Weight, entropy, placeholder, value};
 
 /// Longest value in bytes.
 const MAX_VALUE: usize = 4096;
+/// How far from a password its host is looked for, in bytes.
+const NEAR: usize = 256;
 
 /// Judges the secret of a candidate; its `name` is the user, where the format has one.
 pub(crate) fn judge(c: &Candidate<'_>) -> Result<Weight, &'static str> {
     let secret = percent_decoded(&c.text[c.span.clone()]);
     let user = c.name.clone().map(|name| &c.text[name]);
     let weight = weigh(&secret, user, c.file)?;
-    Ok(match host(&c.text[c.span.end..]) {
+    Ok(match host(&c.text[c.span.end..]).or_else(|| server(c)) {
         Some(host) => at_host(weight, host),
         None => weight,
     })
@@ -115,7 +117,9 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
     if speaks && value.len() < 20 {
         return Some("a value as tests and documentation have it");
     }
-    if value::is_identifier(value) || is_word(value) {
+    // `tiger_Lily88`: words, but put together as people put passwords together.
+    let composed = entropy::classes(value) >= 3 && value.len() >= 8;
+    if !composed && (value::is_identifier(value) || is_word(value)) {
         return Some("a plain word");
     }
     None
@@ -163,6 +167,21 @@ fn host(after: &[u8]) -> Option<&[u8]> {
     };
     let length = rest.iter().take(256).position(end).unwrap_or(rest.len().min(256));
     Some(&rest[..length])
+}
+
+/// The host that a connection string names elsewhere: `Server=`, `//host`.
+fn server<'a>(c: &Candidate<'a>) -> Option<&'a [u8]> {
+    let start = c.line.start.max(c.span.start.saturating_sub(NEAR));
+    let end = c.line.end.min(c.span.end + NEAR).max(c.span.end);
+    let lower = c.text[start..end].to_ascii_lowercase();
+    let keys: [&[u8]; 6] = [b"server=", b"data source=", b"host=", b"hostaddr=", b"address=", b"://"];
+    let at = keys.iter().find_map(|key| memchr::memmem::find(&lower, key).map(|at| at + key.len()))?;
+    let rest = &c.text[start + at..end];
+    let rest = rest.strip_prefix(b"tcp:").unwrap_or(rest);
+    let ends =
+        |b: &u8| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'$' | b'{' | b'<' | b'%'));
+    let length = rest.iter().position(ends).unwrap_or(rest.len());
+    (length > 0).then(|| &rest[..length])
 }
 
 /// Hosts that stand for any host.

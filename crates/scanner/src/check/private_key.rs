@@ -62,13 +62,15 @@ pub(crate) fn bare(secret: &[u8]) -> Result<Key, &'static str> {
 
 /// PEM (RFC 7468), OpenPGP (RFC 9580) and SSH2 (RFC 4716's armour) blocks.
 fn armour(text: &[u8]) -> Result<Key, &'static str> {
-    let begin = memmem::find(text, b"BEGIN").ok_or("no BEGIN line")?;
-    let rest = &text[begin + 5..];
-    let label_end = memmem::find(rest, b"--").ok_or("the BEGIN line does not end")?;
-    let label = rest[..label_end].trim_ascii();
-    if label.len() > 64 || memmem::find(label, b"PRIVATE KEY").is_none() {
-        return Err("not the label of a private key");
-    }
+    // Other blocks may stand first: OpenSSL writes `EC PARAMETERS` before the key.
+    let mut labels = memmem::find_iter(text, b"BEGIN").filter_map(|begin| {
+        let rest = &text[begin + 5..];
+        let label_end = memmem::find(rest, b"--")?;
+        Some((rest, label_end, rest[..label_end].trim_ascii()))
+    });
+    let (rest, label_end, label) = labels
+        .find(|(_, _, label)| label.len() <= 64 && memmem::find(label, b"PRIVATE KEY").is_some())
+        .ok_or("no BEGIN line of a private key")?;
     let body = &rest[label_end..];
     let body = &body[body.iter().position(|b| *b != b'-').unwrap_or(body.len())..];
     let body = &body[..memmem::find(body, b"--").unwrap_or(body.len())];

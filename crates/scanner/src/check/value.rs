@@ -83,7 +83,11 @@ fn extent(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'static str> {
         let skip = usize::from(rest.first() == Some(&b'-'));
         let length = memchr::memchr(b'}', rest).ok_or("its reference is not closed on the line")?;
         let is_empty = length <= skip || matches!(rest[skip], b'?' | b'+' | b'$');
-        return if is_empty { Err("a reference without a default") } else { Ok((start + skip..start + length, Quoting::Quoted)) };
+        return if is_empty {
+            Err("a reference without a default")
+        } else {
+            Ok((start + skip..start + length, Quoting::Quoted))
+        };
     }
     if let Some(quote @ (b'"' | b'\'' | b'`')) = before {
         let escaped = start >= 2 && c.text[start - 2] == b'\\';
@@ -553,38 +557,29 @@ fn is_app_password(value: &[u8]) -> bool {
 
 /// References in the middle of the value: interpolation in any of the usual syntaxes.
 pub(super) fn is_reference(value: &[u8]) -> bool {
-    [
-        "${",
-        "#{",
-        "{{",
-        "}}",
-        "<%",
-        "%(",
-        "$(",
-        "%s",
-        "%d",
-        "%v",
-        "{0}",
-        "{1}",
-        "' +",
-        "\" +",
-        "'+",
-        "\"+",
-        "`+",
-        "+'",
-        "process.env",
-        "os.environ",
-        "secrets.",
-        "${{",
-        "->",
-        "::",
-        "=>",
-        "&&",
-        "||",
-    ]
-    .iter()
-    .any(|mark| memchr::memmem::find(value, mark.as_bytes()).is_some())
-        || interpolates(value)
+    const SURE: &[&str] = &["${", "{{", "<%", "{0}", "{1}", "process.env", "os.environ", "secrets."];
+    // Two characters that random punctuation has by chance.
+    const LIKELY: &[&str] = &[
+        "#{", "}}", "%(", "$(", "%s", "%d", "%v", "' +", "\" +", "'+", "\"+", "`+", "+'", "->", "::", "=>",
+        "&&", "||",
+    ];
+    let holds =
+        |marks: &[&str]| marks.iter().any(|mark| memchr::memmem::find(value, mark.as_bytes()).is_some());
+    holds(SURE) || interpolates(value) || holds(LIKELY) && !is_noise(value)
+}
+
+/// Random characters of all sorts, punctuation among them: what generators of keys and passwords make.
+pub(super) fn is_noise(value: &[u8]) -> bool {
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let mut marks: Vec<u8> = value.iter().copied().filter(u8::is_ascii_punctuation).collect();
+    marks.sort_unstable();
+    marks.dedup();
+    value.len() >= 16
+        && digits >= 2
+        && marks.len() >= 4
+        && !value.contains(&b' ')
+        && entropy::shannon(value) >= 3.6
+        && entropy::wordiness(value).is_none_or(|w| w < 0.72)
 }
 
 /// `{name}` (Python, C#, Ruby) and `$name` (PHP, shell) inside.
@@ -699,6 +694,9 @@ fn is_markup(value: &[u8]) -> bool {
         || memchr::memmem::find(value, b"\\w").is_some()
         || memchr::memmem::find(value, b"\\d{").is_some()
         || memchr::memmem::find(value, b"(?").is_some()
+        || memchr::memmem::find(value, b"[^").is_some() && !is_noise(value)
+        || memchr::memmem::find(value, b"{0,").is_some()
+        || memchr::memmem::find(value, b"{1,").is_some()
         || memchr::memmem::find(value, b".*").is_some();
     let markup = value.first() == Some(&b'<') && value.contains(&b'>')
         || memchr::memmem::find(value, b"</").is_some()

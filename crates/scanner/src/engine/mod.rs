@@ -116,9 +116,39 @@ impl fmt::Display for Trace {
 struct Compiled {
     regex: OnceLock<Option<meta::Regex>>,
     patterns: OnceLock<Patterns>,
-    files: Option<GlobSet>,
+    /// Whether the rule looks at files of certain paths only.
+    has_files: bool,
     /// Whether the rule looks at some texts only.
     limited: bool,
+}
+
+/// The globs of the rules that look at certain files only, as one set: a path is matched once, not once a rule.
+#[derive(Debug)]
+struct FileRules {
+    set: GlobSet,
+    /// The rule of each glob.
+    owners: Vec<u32>,
+}
+
+impl FileRules {
+    fn new(rules: &[Rule]) -> Self {
+        let mut set = GlobSetBuilder::new();
+        let mut owners = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            for glob in rule.files.iter().filter_map(|glob| Glob::new(glob).ok()) {
+                set.add(glob);
+                owners.push(index as u32);
+            }
+        }
+        // Every glob parses by itself; together they fail only when they are too many for memory, and then match nothing.
+        FileRules { set: set.build().unwrap_or_default(), owners }
+    }
+
+    /// The rules that look at files of this path.
+    fn of(&self, path: &[u8]) -> Vec<u32> {
+        let matches = self.set.matches(String::from_utf8_lossy(path).as_ref());
+        matches.into_iter().map(|glob| self.owners[glob]).collect()
+    }
 }
 
 /// Everything needed to scan bytes. Shared by all threads.
@@ -127,6 +157,8 @@ pub struct Engine {
     rules: RuleSet,
     compiled: Vec<Compiled>,
     prefilter: OnceLock<Option<Prefilter>>,
+    /// The globs of all rules that look at certain files only.
+    files: OnceLock<FileRules>,
     /// Rules without anchors, which run on whole files that their globs choose.
     whole: Vec<usize>,
     /// Longest reach of any rule, in bytes.
@@ -148,7 +180,7 @@ impl Engine {
         let compiled = rules.rules().iter().map(Compiled::new).collect::<Result<Vec<_>, _>>()?;
         let whole = (0..compiled.len()).filter(|&i| rules.rules()[i].anchors.is_empty()).collect();
         let reach = rules.rules().iter().map(|rule| rule.reach as usize).max().unwrap_or(0);
-        Ok(Engine { compiled, prefilter: OnceLock::new(), whole, reach, rules })
+        Ok(Engine { compiled, prefilter: OnceLock::new(), files: OnceLock::new(), whole, reach, rules })
     }
 
     /// The rules in use.
@@ -213,6 +245,7 @@ impl Engine {
             context,
             file: OnceLock::new(),
             is_binary: OnceLock::new(),
+            chosen: OnceLock::new(),
             found: Vec::new(),
             trace,
         };
@@ -342,20 +375,14 @@ fn merged(windows: Vec<(u32, Range<usize>)>) -> impl Iterator<Item = (u32, Range
 impl Compiled {
     fn new(rule: &Rule) -> Result<Self, RuleError> {
         let invalid = |why: String| RuleError::Invalid { path: format!("rule `{}`", rule.id).into(), why };
-        let files = if rule.files.is_empty() {
-            None
-        } else {
-            let mut set = GlobSetBuilder::new();
-            for glob in rule.files.iter() {
-                set.add(Glob::new(glob).map_err(|e| invalid(e.to_string()))?);
-            }
-            Some(set.build().map_err(|e| invalid(e.to_string()))?)
-        };
+        for glob in rule.files.iter() {
+            Glob::new(glob).map_err(|e| invalid(e.to_string()))?;
+        }
         Ok(Compiled {
             regex: OnceLock::new(),
             patterns: OnceLock::new(),
-            limited: files.is_some() || rule.kind == Kind::Generic,
-            files,
+            has_files: !rule.files.is_empty(),
+            limited: !rule.files.is_empty() || rule.kind == Kind::Generic,
         })
     }
 
@@ -404,6 +431,8 @@ struct Search<'a, 'e> {
     context: &'a Context<'a>,
     file: OnceLock<FileKind>,
     is_binary: OnceLock<bool>,
+    /// Rules whose globs match the path.
+    chosen: OnceLock<Vec<u32>>,
     found: Vec<Raw>,
     trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
 }
@@ -415,9 +444,14 @@ impl Search<'_, '_> {
         if self.engine.rule(rule).kind == Kind::Generic && self.is_binary() {
             return false;
         }
-        let Some(files) = &self.engine.compiled[rule].files else { return true };
-        let path = self.context.path.unwrap_or_default();
-        files.is_match(String::from_utf8_lossy(path).as_ref())
+        if !self.engine.compiled[rule].has_files {
+            return true;
+        }
+        let rules = self.chosen.get_or_init(|| {
+            let files = self.engine.files.get_or_init(|| FileRules::new(self.engine.rules.rules()));
+            files.of(self.context.path.unwrap_or_default())
+        });
+        rules.contains(&(rule as u32))
     }
 
     /// Whether the text is binary, as git tells it: a NUL among the first 8,000 bytes.
@@ -462,15 +496,15 @@ impl Search<'_, '_> {
 
     /// Runs the regex once and the checks over its match. Says where to go on, or `None` without a match.
     fn next_match(&mut self, rule: usize, regex: &meta::Regex, input: Input<'_>) -> Option<usize> {
-        let (whole, span, name) = if regex.captures_len() > 1 {
+        // Most windows do not match: captures are made for those that do, over the match alone.
+        let whole = regex.search(&input)?.range();
+        let (span, name) = if regex.captures_len() > 1 {
             let mut captures = regex.create_captures();
-            regex.search_captures(&input, &mut captures);
-            let whole = captures.get_match()?.range();
+            regex.search_captures(&input.range(whole.clone()).anchored(Anchored::Yes), &mut captures);
             let group = |name| captures.get_group_by_name(name).map(|s| s.range());
-            (whole.clone(), group("secret").unwrap_or(whole), group("name"))
+            (group("secret").unwrap_or(whole.clone()), group("name"))
         } else {
-            let whole = regex.search(&input)?.range();
-            (whole.clone(), whole, None)
+            (whole.clone(), None)
         };
         if span.is_empty() {
             return Some(whole.end.max(whole.start + 1));
@@ -478,7 +512,7 @@ impl Search<'_, '_> {
         let definition = self.engine.rule(rule);
         if !check::boundary_holds(definition.boundary, self.text, &span) {
             let why = "a letter, digit or `_` directly before or after the secret".to_owned();
-            (self.trace)(rule, span.clone(), Step::Dropped { why });
+            (self.trace)(rule, span, Step::Dropped { why });
             return Some(whole.start + 1);
         }
         let verdict = check::run(

@@ -1,17 +1,30 @@
 //! Reports: what a scan found, did and left out, in the formats people and tools read.
 //!
-//! One file per format, one line in [`FORMATS`]. A reporter gets a finished [`Report`] and writes; it sorts nothing
-//! and leaves nothing out on its own.
+//! One file per format, one line in [`FORMATS`]. A reporter gets a finished [`Report`] and writes. It leaves nothing
+//! out on its own, unless its reader takes no more (SARIF, Markdown): then the report says so.
+//!
+//! What all formats hold to: a secret is shown only with [`Style::show_secrets`], and not even then in formats that are
+//! made to be uploaded; texts from outside go through one veil, so that no control character gets out; commit
+//! messages are never printed; a scan that did not see everything says it; the same scan gives the same bytes (GitLab's
+//! schema alone asks for the time). Findings are written one by one: 100,000 of them take time and no more memory.
 
 mod csv;
+#[cfg(test)]
+mod fixture;
 mod github;
 mod gitlab;
 mod json;
 mod jsonl;
 mod junit;
+mod location;
 mod markdown;
 mod sarif;
+mod summary;
+#[cfg(test)]
+mod tests;
 mod text;
+mod veil;
+mod whereabouts;
 
 use std::io;
 
@@ -41,6 +54,10 @@ pub struct Report {
     pub coverage: Coverage,
     /// Whether the scan was stopped before its end.
     pub interrupted: bool,
+    /// When the scan began, in seconds since 1970 UTC.
+    pub started: i64,
+    /// When it ended, in seconds since 1970 UTC.
+    pub finished: i64,
 }
 
 impl Report {
@@ -114,8 +131,10 @@ pub struct Style {
     pub show_secrets: bool,
     /// List everything that was skipped.
     pub coverage: bool,
-    /// Show allowed findings and notes on confidence too.
+    /// Show allowed findings, notes on confidence and all places too.
     pub verbose: bool,
+    /// In the text format: findings, and what makes a scan incomplete, but no summary.
+    pub quiet: bool,
 }
 
 impl Default for Style {
@@ -127,6 +146,7 @@ impl Default for Style {
             show_secrets: false,
             coverage: false,
             verbose: false,
+            quiet: false,
         }
     }
 }

@@ -6,13 +6,14 @@
 //! in its history all the same, and counts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use git2::{Delta, DiffOptions, ObjectType, Odb, Oid, Sort};
+use git2::{Delta, DiffOptions, ObjectType, Oid, Sort};
 use rayon::prelude::*;
 
 use super::history::{HistoryOptions, scan_blob, scan_message};
 use super::object::{EntryKind, commit, commit_info, entries, parse_id};
+use super::odb::Odb;
 use super::repo::{Repository, blob_at, read};
 use crate::coverage::{Coverage, Reason};
 use crate::engine::{Context, Engine};
@@ -82,7 +83,10 @@ pub fn staged(
     let failed = |e: git2::Error| repo.damaged(&e);
     // An unborn HEAD is an empty tree: everything is new.
     let tree = git.head().ok().and_then(|head| head.peel_to_tree().ok());
-    let index = git.index().map_err(failed)?;
+    let index = match &options.index {
+        Some(path) => open_index(path, repo).map_err(failed)?,
+        None => git.index().map_err(failed)?,
+    };
     let mut diff_options = DiffOptions::new();
     diff_options.ignore_submodules(true).include_typechange(true).skip_binary_check(true);
     let diff =
@@ -109,6 +113,11 @@ pub fn staged(
     }
     let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Staged };
     scan.finish(&delta, &[], coverage)
+}
+
+/// An index file of another name than the repository's.
+fn open_index(path: &Path, repo: &Repository) -> Result<git2::Index, git2::Error> {
+    git2::Index::open_ext(path, repo.format())
 }
 
 /// Scans what the commits of `A..B` add, or of `A...B` those since the merge base. A single name stands for

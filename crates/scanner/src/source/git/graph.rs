@@ -5,11 +5,12 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectType, Oid};
 
 use super::bits::Bits;
 use super::object::{self, parse_id};
 use super::objects::Objects;
+use super::odb::Odb;
 use super::repo::{Repository, read};
 use crate::coverage::{Coverage, Reason};
 use crate::path::printable;

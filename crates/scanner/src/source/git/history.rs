@@ -5,7 +5,9 @@
 //! and therefore the oracle of the other: both must report the same. Memory holds numbers and names of what is
 //! reachable, never the content of all of it.
 
-use git2::{ObjectType, Odb, Oid};
+use std::path::PathBuf;
+
+use git2::{ObjectType, Oid};
 use rayon::prelude::*;
 
 use super::attribute;
@@ -13,6 +15,7 @@ use super::graph::{Graph, Tip, all_tips};
 use super::inventory::Inventory;
 use super::object::written;
 use super::objects::Objects;
+use super::odb::{Object, Odb};
 use super::pack;
 use super::repo::{Pool, Repository, read};
 use crate::coverage::{Coverage, Reason};
@@ -43,6 +46,9 @@ pub struct HistoryOptions {
     pub max_blob: Option<u64>,
     /// Which paths to read.
     pub filter: PathFilter,
+    /// The index to read for staged files, if not the repository's own: git hands hooks another one for a commit of
+    /// named files (`GIT_INDEX_FILE`).
+    pub index: Option<PathBuf>,
     /// Now, in seconds since 1970.
     pub now: i64,
     /// Read every object by itself through libgit2, packs or not. Slow; the report is the same.
@@ -324,7 +330,7 @@ pub(super) fn scan_blob(
 /// Scans what people wrote into a commit or tag: everything but the ids of its headers.
 pub(super) fn scan_message(
     engine: &Engine,
-    object: &git2::OdbObject<'_>,
+    object: &Object<'_>,
     kind: PlaceKind,
     target: &str,
     now: i64,

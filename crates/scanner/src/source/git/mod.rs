@@ -4,6 +4,7 @@
 //! holds. Nothing of the repository's configuration, hooks, filters or attributes is ever run; objects are bytes.
 //!
 //! - `repo`: opening, and reading single objects;
+//! - `odb`: loose objects by own code, packed ones through libgit2;
 //! - [`object`]: commits, trees and tags out of their bytes;
 //! - [`objects`]: what commits and trees say, in numbers;
 //! - [`graph`]: which commits there are, from which refs and reflogs;
@@ -21,6 +22,7 @@ mod history;
 mod inventory;
 mod object;
 mod objects;
+mod odb;
 mod pack;
 mod repo;
 mod setup;

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use git2::{ObjectFormat, ObjectType, Odb, Oid};
+use git2::{ObjectFormat, ObjectType, Oid};
 use rayon::prelude::*;
 
 use super::bits::Bits;
 use super::object::{EntryKind, commit, entries, id_width};
+use super::odb::Odb;
 use super::pack::{self, Kind, Message, Packs};
 use super::repo::{Pool, Repository, read};
 use crate::coverage::{Coverage, Reason};

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use git2::{ErrorCode, ObjectFormat, ObjectType, Odb, Oid, RepositoryOpenFlags};
+use git2::{ErrorCode, ObjectFormat, ObjectType, Oid, RepositoryOpenFlags};
 
 use super::object::{EntryKind, entries};
+use super::odb::{Loose, Object, Odb};
 use super::setup;
 use crate::coverage::{Coverage, Reason};
 use crate::path::printable;
@@ -21,6 +22,7 @@ pub struct Repository {
     inner: git2::Repository,
     /// Object folders of a push that is not accepted yet.
     extra: Vec<PathBuf>,
+    loose: OnceLock<Arc<Loose>>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -126,7 +128,19 @@ impl Repository {
 
     /// A reader of objects for this thread.
     pub(super) fn reader(&self) -> Result<Odb<'_>, SourceError> {
-        self.inner.odb().map_err(|e| self.damaged(&e))
+        let odb = self.inner.odb().map_err(|e| self.damaged(&e))?;
+        Ok(Odb::new(odb, self.loose()))
+    }
+
+    /// The loose objects, listed when first needed.
+    fn loose(&self) -> &Arc<Loose> {
+        self.loose.get_or_init(|| Arc::new(Loose::list(&self.object_folders(), self.format())))
+    }
+
+    /// Folders in which objects are: the repository's own and those of a push. Alternates are not followed.
+    pub(super) fn object_folders(&self) -> Vec<PathBuf> {
+        let own = self.inner.commondir().join("objects");
+        std::iter::once(own).chain(self.extra.iter().cloned()).collect()
     }
 
     /// Handles for many threads.
@@ -135,15 +149,9 @@ impl Repository {
             path: self.path.clone(),
             git_dir: self.inner.path().to_owned(),
             extra: self.extra.clone(),
-            format: self.format(),
+            loose: Arc::clone(self.loose()),
             idle: Mutex::new(Vec::new()),
         }
-    }
-
-    /// Folders in which objects are: the repository's own and those of a push. Alternates are not followed.
-    pub(super) fn object_folders(&self) -> Vec<PathBuf> {
-        let own = self.inner.commondir().join("objects");
-        std::iter::once(own).chain(self.extra.iter().cloned()).collect()
     }
 
     /// Commits behind which a shallow clone has nothing.
@@ -161,7 +169,9 @@ fn open(path: &Path, flags: RepositoryOpenFlags) -> Result<Option<Repository>, S
     setup::once();
     let none: [&Path; 0] = [];
     match git2::Repository::open_ext(path, flags, none) {
-        Ok(inner) => Ok(Some(Repository { path: path.to_owned(), inner, extra: Vec::new() })),
+        Ok(inner) => {
+            Ok(Some(Repository { path: path.to_owned(), inner, extra: Vec::new(), loose: OnceLock::new() }))
+        }
         Err(e) if e.code() == ErrorCode::NotFound && flags.is_empty() => Ok(None),
         Err(e) => {
             let why = printable(e.message().as_bytes());
@@ -185,7 +195,7 @@ pub(super) struct Pool {
     path: PathBuf,
     git_dir: PathBuf,
     extra: Vec<PathBuf>,
-    format: ObjectFormat,
+    loose: Arc<Loose>,
     /// Held to push and pop, never while reading.
     idle: Mutex<Vec<git2::Repository>>,
 }
@@ -198,14 +208,10 @@ impl Pool {
             Some(handle) => handle,
             None => self.open().map_err(|e| damaged(&self.path, &e))?,
         };
-        let result = handle.odb().map(|odb| run(&odb)).map_err(|e| damaged(&self.path, &e));
+        let result =
+            handle.odb().map(|odb| run(&Odb::new(odb, &self.loose))).map_err(|e| damaged(&self.path, &e));
         self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(handle);
         result
-    }
-
-    /// Length and kind of the repository's object ids.
-    pub(super) fn format(&self) -> ObjectFormat {
-        self.format
     }
 
     fn open(&self) -> Result<git2::Repository, git2::Error> {
@@ -221,12 +227,7 @@ fn damaged(path: &Path, error: &git2::Error) -> SourceError {
 }
 
 /// Reads an object, or notes in the ledger why that is not possible.
-pub(super) fn read<'a>(
-    odb: &'a Odb<'_>,
-    id: Oid,
-    what: &str,
-    coverage: &mut Coverage,
-) -> Option<git2::OdbObject<'a>> {
+pub(super) fn read<'a>(odb: &'a Odb<'_>, id: Oid, what: &str, coverage: &mut Coverage) -> Option<Object<'a>> {
     match odb.read(id) {
         Ok(object) => Some(object),
         Err(e) => {
