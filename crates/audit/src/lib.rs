@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod event;
 pub mod files;
 mod journal;
 pub mod log;
@@ -10,4 +11,6 @@ pub mod pin;
 mod publish;
 pub mod reader;
 pub mod receipt;
+pub mod recorder;
 pub mod tree;
+pub mod verify;

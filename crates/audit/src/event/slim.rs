@@ -1,0 +1,139 @@
+//! A view of an entry that copies nothing: what filters, indexes and reports look at.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Outcome;
+
+/// A string borrowed from the entry, unless it has escapes. Empty when the member is missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The members of an event that questions are asked about, borrowed from the entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of Event, Who and Target")]
+pub struct Slim<'a> {
+    #[serde(borrow)]
+    pub time: Text<'a>,
+    #[serde(borrow)]
+    pub logged: Text<'a>,
+    #[serde(borrow, rename = "type")]
+    pub kind: Text<'a>,
+    pub outcome: Outcome,
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    #[serde(borrow)]
+    pub who: SlimWho<'a>,
+    #[serde(borrow)]
+    pub target: SlimTarget<'a>,
+    #[serde(borrow)]
+    pub source: Text<'a>,
+    #[serde(borrow)]
+    pub lease: Text<'a>,
+    pub ttl_s: Option<u64>,
+    #[serde(borrow)]
+    pub expires: Text<'a>,
+    #[serde(borrow)]
+    pub correlation: Text<'a>,
+    #[serde(borrow)]
+    pub fingerprint: Option<SlimFingerprint<'a>>,
+    #[serde(borrow)]
+    pub detail: SlimDetail<'a>,
+}
+
+/// Who, borrowed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimWho<'a> {
+    #[serde(borrow)]
+    pub issuer: Text<'a>,
+    #[serde(borrow)]
+    pub subject: Text<'a>,
+    #[serde(borrow)]
+    pub repository: Text<'a>,
+    #[serde(borrow, rename = "ref")]
+    pub reference: Text<'a>,
+    #[serde(borrow)]
+    pub workflow: Text<'a>,
+    #[serde(borrow)]
+    pub job: Text<'a>,
+    #[serde(borrow)]
+    pub run_id: Text<'a>,
+    #[serde(borrow)]
+    pub actor: Text<'a>,
+}
+
+/// The target, borrowed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimTarget<'a> {
+    #[serde(borrow)]
+    pub provider: Text<'a>,
+    #[serde(borrow)]
+    pub environment: Text<'a>,
+    #[serde(borrow)]
+    pub role: Text<'a>,
+}
+
+/// The fingerprint, borrowed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimFingerprint<'a> {
+    #[serde(borrow)]
+    pub mac: Text<'a>,
+}
+
+/// The members of details that reports look at, whatever the type of the event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimDetail<'a> {
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    #[serde(borrow)]
+    pub rule: Text<'a>,
+    #[serde(borrow)]
+    pub token_id: Text<'a>,
+    #[serde(borrow)]
+    pub due: Text<'a>,
+    #[serde(borrow)]
+    pub rotate_by: Text<'a>,
+    #[serde(borrow)]
+    pub what: Text<'a>,
+    #[serde(borrow)]
+    pub by: Text<'a>,
+}
+
+impl<'a> Slim<'a> {
+    /// Reads an entry. `None` if it is not an event.
+    pub fn parse(entry: &'a [u8]) -> Option<Slim<'a>> {
+        serde_json::from_slice(entry).ok()
+    }
+
+    /// When it happened, in milliseconds since 1970; 0 if it does not say.
+    pub fn time_ms(&self) -> i64 {
+        millis(&self.time)
+    }
+
+    /// The identity that reports count by: the repository if there is one, else the subject.
+    pub fn identity(&self) -> &str {
+        if self.who.repository.is_empty() { &self.who.subject } else { &self.who.repository }
+    }
+}
+
+/// RFC 3339 text as milliseconds since 1970; 0 if it is not one.
+pub(crate) fn millis(text: &str) -> i64 {
+    text.parse::<Timestamp>().map_or(0, |at| at.as_millisecond())
+}
