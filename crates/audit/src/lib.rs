@@ -9,6 +9,7 @@ pub mod log;
 pub mod note;
 pub mod pin;
 mod publish;
+pub mod query;
 pub mod reader;
 pub mod receipt;
 pub mod recorder;
