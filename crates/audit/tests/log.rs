@@ -1,4 +1,5 @@
 //! The log on disk: receipts, group commit, opening again, power loss, faults, rollback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Queries: the index answers as a plain scan does, bad syntax says where, output is safe.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod support;
 

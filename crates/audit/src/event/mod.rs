@@ -19,6 +19,7 @@ use sha2::Sha256;
 pub use action::*;
 pub use limit::{MAX_EVENT, MAX_FIELD};
 pub use slim::Slim;
+pub(crate) use slim::millis;
 
 /// The version this program writes.
 pub const VERSION: u32 = 1;

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 pub use filter::{FIELDS, Field, Filter, FilterError, Op, Term};
 pub use index::{Index, SEGMENT};
+pub(crate) use output::printable;
 pub use output::{Format, Output};
 
 use crate::reader::{ReadError, Reader};
