@@ -1,4 +1,4 @@
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 //! A month of a company: 200 identities, habits, refusals, and a few planted oddities.
 
 use claviger_audit::event::{
