@@ -14,6 +14,10 @@ pub trait Files: Send + Sync {
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
     /// Up to `length` bytes from `offset`; fewer at the end of the file.
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Several stretches of one file, as [`read_at`](Files::read_at) gives them.
+    fn read_parts(&self, path: &str, parts: &[(u64, usize)]) -> io::Result<Vec<Vec<u8>>> {
+        parts.iter().map(|(offset, length)| self.read_at(path, *offset, *length)).collect()
+    }
     /// Creates a file, or empties it, for writing.
     fn create(&self, path: &str) -> io::Result<Box<dyn Writer>>;
     /// Renames a file over another.
@@ -81,11 +85,12 @@ impl Files for Directory {
     }
 
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut file = self.open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(length as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        part_of(&self.open(path)?, offset, length)
+    }
+
+    fn read_parts(&self, path: &str, parts: &[(u64, usize)]) -> io::Result<Vec<Vec<u8>>> {
+        let file = self.open(path)?;
+        parts.iter().map(|(offset, length)| part_of(&file, *offset, *length)).collect()
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn Writer>> {
@@ -138,6 +143,14 @@ impl Files for Directory {
             Err(TryLockError::Error(e)) => Err(e),
         }
     }
+}
+
+fn part_of(mut file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(offset))?;
+    // A length out of a damaged file must not reserve memory: no file of ours has parts this long.
+    let mut bytes = Vec::with_capacity(length.min(1 << 16));
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Writer for File {

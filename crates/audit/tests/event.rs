@@ -165,6 +165,14 @@ proptest! {
         prop_assert_eq!(Event::parse(&bytes).unwrap(), event);
     }
 
+    /// The reader of our own form of times agrees with the general one.
+    #[test]
+    fn times_are_read_the_same_twice(ms in -62_000_000_000_000i64..250_000_000_000_000) {
+        let at = Timestamp::from_millisecond(ms).unwrap();
+        let event = Event::new(at, Action::Issued(Issued::default()), Outcome::Success);
+        prop_assert_eq!(Slim::parse(&event.encode().unwrap()).unwrap().time_ms(), ms);
+    }
+
     #[test]
     fn parsers_do_not_panic(bytes in any::<Vec<u8>>()) {
         let _ = Event::parse(&bytes);

@@ -135,5 +135,34 @@ impl<'a> Slim<'a> {
 
 /// RFC 3339 text as milliseconds since 1970; 0 if it is not one.
 pub(crate) fn millis(text: &str) -> i64 {
-    text.parse::<Timestamp>().map_or(0, |at| at.as_millisecond())
+    own_millis(text.as_bytes())
+        .unwrap_or_else(|| text.parse::<Timestamp>().map_or(0, |at| at.as_millisecond()))
+}
+
+/// The form that this program writes, `2026-11-24T10:20:30.123456Z`, several times faster than the general parser.
+fn own_millis(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 27] = text.try_into().ok()?;
+    let shape = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
+    if shape.iter().any(|(place, mark)| text[*place] != *mark) {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| {
+        text[range].iter().try_fold(0i64, |sum, digit| match digit {
+            b'0'..=b'9' => Some(sum * 10 + i64::from(digit - b'0')),
+            _ => None,
+        })
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let usual =
+        (1..=12).contains(&month) && (1..=28).contains(&day) && hour < 24 && minute < 60 && second < 60;
+    // The last days of a month, leap seconds and the like are for the general parser to judge.
+    if !usual || year < 1 {
+        return None;
+    }
+    // Days since 1970 of the proleptic Gregorian calendar, with years that begin in March.
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + number(20..26)? / 1000)
 }

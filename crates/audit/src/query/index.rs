@@ -4,7 +4,6 @@
 //! A segment's file begins with the root of its 4,096 leaves: an index of other entries is not used. Whoever can write
 //! the files can still make an index that hides something; a query without the index, and verification, do not use it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::filter::{FIELDS, Filter, Op};
@@ -98,7 +97,7 @@ fn term_hash(field: usize, value: &str) -> u64 {
 
 fn build(reader: &Reader, segment: u64, root: &Hash) -> Result<Vec<u8>, ReadError> {
     let mut places = vec![0; PLACES];
-    let mut terms: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+    let mut pairs: Vec<(u64, u16)> = Vec::with_capacity(SEGMENT as usize * 10);
     let mut offset = 0u32;
     for hit in scan(reader, segment, |_| true)? {
         let row = (hit.index % SEGMENT) as usize;
@@ -112,24 +111,24 @@ fn build(reader: &Reader, segment: u64, root: &Hash) -> Result<Vec<u8>, ReadErro
         for (number, field) in FIELDS.iter().enumerate().filter(|(_, field)| field.indexed) {
             let value = field.of(&event);
             if !value.is_empty() {
-                let rows = terms.entry(term_hash(number, value)).or_default();
-                if rows.last() != Some(&(row as u16)) {
-                    rows.push(row as u16);
-                }
+                pairs.push((term_hash(number, value), row as u16));
             }
         }
     }
+    pairs.sort_unstable();
+    pairs.dedup();
+    let terms: Vec<&[(u64, u16)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&root.0);
     bytes.extend_from_slice(&(terms.len() as u32).to_be_bytes());
     bytes.extend_from_slice(&places);
     let mut end = 0u32;
-    for (hash, rows) in &terms {
+    for rows in &terms {
         end += rows.len() as u32;
-        bytes.extend_from_slice(&hash.to_be_bytes());
+        bytes.extend_from_slice(&rows[0].0.to_be_bytes());
         bytes.extend_from_slice(&end.to_be_bytes());
     }
-    for row in terms.values().flatten() {
+    for (_, row) in &pairs {
         bytes.extend_from_slice(&row.to_be_bytes());
     }
     let crc = crc32fast::hash(&bytes);
@@ -222,13 +221,14 @@ fn fetch(reader: &Reader, segment: u64, file: &File<'_>, rows: &[u16]) -> Result
             );
             continue;
         }
-        for row in rows {
-            let (offset, length) = file.place(*row);
-            match reader.files().read_at(&path, offset, length) {
-                Ok(entry) => hits.push(Hit { index: index_of(*row), entry }),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => break,
-                Err(source) => return Err(ReadError::Io { path, source }),
+        let parts: Vec<(u64, usize)> = rows.iter().map(|row| file.place(*row)).collect();
+        match reader.files().read_parts(&path, &parts) {
+            Ok(entries) => {
+                let found = rows.iter().zip(entries);
+                hits.extend(found.map(|(row, entry)| Hit { index: index_of(*row), entry }));
             }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ReadError::Io { path, source }),
         }
     }
     Ok(hits)

@@ -2,6 +2,7 @@
 //!
 //! Baselines are learned from the log itself, so that the same log gives the same findings everywhere.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::rows::Rows;
@@ -133,9 +134,10 @@ pub fn find_anomalies(rows: &Rows, config: &Config) -> Vec<Anomaly> {
     let silenced = |rule: &str, subject: &str| {
         config.silence.iter().any(|s| s.rule == rule && (s.subject.is_empty() || s.subject == subject))
     };
+    let found: Vec<Vec<rules::Found>> = RULES.par_iter().map(|rule| (rule.run)(&context)).collect();
     let mut all = Vec::new();
-    for rule in RULES {
-        for found in (rule.run)(&context) {
+    for (rule, found) in RULES.iter().zip(found) {
+        for found in found {
             if silenced(rule.id, &found.subject) {
                 continue;
             }

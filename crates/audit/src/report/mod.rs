@@ -41,7 +41,7 @@ impl Period {
 }
 
 /// A report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// The log's name.
     pub origin: String,

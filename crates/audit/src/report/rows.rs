@@ -64,13 +64,27 @@ pub struct Rows {
 struct Names {
     known: HashMap<Box<str>, Name>,
     list: Vec<Box<str>>,
+    /// The last name of each column: events of one run stand together.
+    last: [Name; COLUMNS],
 }
 
+/// Columns of a [`Row`] that hold names.
+const COLUMNS: usize = 7;
+
 impl Names {
-    fn of(&mut self, name: &str) -> Name {
+    fn of(&mut self, column: usize, name: &str) -> Name {
         if name.is_empty() {
             return 0;
         }
+        let last = self.last[column];
+        if last != 0 && &*self.list[last as usize - 1] == name {
+            return last;
+        }
+        self.last[column] = self.find(name);
+        self.last[column]
+    }
+
+    fn find(&mut self, name: &str) -> Name {
         if let Some(known) = self.known.get(name) {
             return *known;
         }
@@ -145,20 +159,20 @@ impl Rows {
             token: hash(&[&detail.token_id]),
             run: if event.who.run_id.is_empty() { 0 } else { hash(&[event.identity(), &event.who.run_id]) },
             ttl_s: event.ttl_s.unwrap_or(0).try_into().unwrap_or(u32::MAX),
-            identity: names.of(event.identity()),
-            provider: names.of(&event.target.provider),
-            environment: names.of(&event.target.environment),
-            role: names.of(&event.target.role),
-            source: names.of(&event.source),
-            reason: names.of(&event.reason),
-            name: names.of(name),
+            identity: names.of(0, event.identity()),
+            provider: names.of(1, &event.target.provider),
+            environment: names.of(2, &event.target.environment),
+            role: names.of(3, &event.target.role),
+            source: names.of(4, &event.source),
+            reason: names.of(5, &event.reason),
+            name: names.of(6, name),
             kind: kind(&event.kind),
             outcome: event.outcome,
         });
     }
 
     fn take(&mut self, part: Rows) {
-        let names: Vec<Name> = part.names.list.iter().map(|name| self.names.of(name)).collect();
+        let names: Vec<Name> = part.names.list.iter().map(|name| self.names.of(6, name)).collect();
         let here = |name: Name| if name == 0 { 0 } else { names[name as usize - 1] };
         self.rows.extend(part.rows.into_iter().map(|row| Row {
             identity: here(row.identity),

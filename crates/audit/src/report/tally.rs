@@ -65,34 +65,38 @@ pub(super) fn report(rows: &Rows, head: &Checkpoint, period: &Period, config: &C
     let (first, last) =
         within.iter().fold((i64::MAX, i64::MIN), |(a, b), row| (a.min(row.time), b.max(row.time)));
     let usage = |key: fn(&Row) -> Name| usage_by(rows, &within, &kinds, key);
-    let total = within.iter().fold(Usage { name: "all".into(), ..Usage::default() }, |mut sum, row| {
-        count(&mut sum, row, &kinds);
-        sum
-    });
-    Report {
+    let mut report = Report {
         origin: head.origin.clone(),
         size: head.size,
         root: head.root.to_string(),
         from: if within.is_empty() { String::new() } else { time(first) },
         to: if within.is_empty() { String::new() } else { time(last) },
         events: within.len() as u64,
-        total,
-        identities: usage(|row| row.identity),
-        providers: usage(|row| row.provider),
-        environments: usage(|row| row.environment),
-        timeline: timeline(&within, &kinds, first, last),
-        refusals: refusals(rows, &within),
-        unused: unused(rows, &within, &kinds),
+        total: Usage { name: "all".into(), ..Usage::default() },
         unused_roles: unused_roles(rows, &within, &period.roles),
-        lengths: lengths(&within, &kinds),
-        secrets: secrets(rows, period, &kinds),
-        first_uses: first_uses(rows, period, &kinds),
-        revocations: revocations(rows, &within, &kinds),
-        anomalies: find_anomalies(rows, config)
-            .into_iter()
-            .filter(|found| found.time_ms >= period.since_ms && found.time_ms < period.until_ms)
-            .collect(),
-    }
+        ..Report::default()
+    };
+    within.iter().for_each(|row| count(&mut report.total, row, &kinds));
+    // Each counts by itself, and the anomaly rules are as much work as all the rest.
+    rayon::scope(|scope| {
+        scope.spawn(|_| report.anomalies = anomalies(rows, period, config));
+        scope.spawn(|_| report.identities = usage(|row| row.identity));
+        scope.spawn(|_| report.providers = usage(|row| row.provider));
+        scope.spawn(|_| report.environments = usage(|row| row.environment));
+        scope.spawn(|_| report.timeline = timeline(&within, &kinds, first, last));
+        scope.spawn(|_| report.refusals = refusals(rows, &within));
+        scope.spawn(|_| report.unused = unused(rows, &within, &kinds));
+        scope.spawn(|_| report.lengths = lengths(&within, &kinds));
+        scope.spawn(|_| report.secrets = secrets(rows, period, &kinds));
+        scope.spawn(|_| report.first_uses = first_uses(rows, period, &kinds));
+        scope.spawn(|_| report.revocations = revocations(rows, &within, &kinds));
+    });
+    report
+}
+
+fn anomalies(rows: &Rows, period: &Period, config: &Config) -> Vec<super::Anomaly> {
+    let inside = |found: &super::Anomaly| found.time_ms >= period.since_ms && found.time_ms < period.until_ms;
+    find_anomalies(rows, config).into_iter().filter(inside).collect()
 }
 
 fn count(usage: &mut Usage, row: &Row, kinds: &Kinds) {
