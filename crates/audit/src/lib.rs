@@ -18,6 +18,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub mod event;
+pub mod export;
 pub mod files;
 mod journal;
 pub mod log;
@@ -29,6 +30,7 @@ pub mod reader;
 pub mod receipt;
 pub mod recorder;
 pub mod report;
+pub mod serve;
 pub mod tree;
 pub mod verify;
 pub mod witness;

@@ -166,8 +166,13 @@ fn a_receipt_has_no_size_of_its_own() {
     }
 }
 
+/// `CLAVIGER_SEEDS` sets how many mutations are tried.
+fn cases() -> u32 {
+    std::env::var("CLAVIGER_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Any change to a receipt's bytes is refused, or leaves its meaning as it was.
     #[test]
