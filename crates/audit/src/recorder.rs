@@ -82,6 +82,16 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// Records into a log that was opened elsewhere, with [`Stamp::Event`]; says that it was opened.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn on(log: Log, options: &Options) -> Result<Recorder, RecordError> {
+        let recorder = Recorder { log, clock: Arc::clone(&options.clock) };
+        recorder.opened(None)?;
+        Ok(recorder)
+    }
+
     fn opened(&self, previous: Option<String>) -> Result<Appended, RecordError> {
         let recovery = self.log.recovery();
         let detail = LogOpened {

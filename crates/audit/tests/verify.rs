@@ -150,6 +150,16 @@ fn no_change_goes_unseen() {
     }
 }
 
+/// What a file server gives out is enough for who brings origin and keys.
+#[test]
+fn a_copy_without_our_own_files_verifies() {
+    let mut files = log_of(700).snapshot();
+    files.retain(|path, _| path == "checkpoint" || path.starts_with("tile/"));
+    assert_eq!(check(&files).unwrap().entries, 700);
+    let unknown = verify(&Memory::restore(&files).shared(), &Verify::default());
+    assert!(matches!(unknown, Err(VerifyError::Tampered(_))));
+}
+
 #[test]
 fn wrong_key_other_origin_foreign_directory() {
     let memory = log_of(3);

@@ -11,6 +11,8 @@
 
 mod meta;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod publisher;
 mod sequencer;
 
@@ -22,6 +24,8 @@ use std::time::Duration;
 
 pub use meta::Meta;
 pub use open::{Recovery, TornTail};
+#[cfg(feature = "postgres")]
+pub use postgres::Database;
 
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::clock::{Clock, SystemClock};
@@ -30,8 +34,8 @@ use crate::note::{SigningKey, VerifyingKey};
 use crate::pin::{Pin, PinError};
 use crate::receipt::Receipt;
 use crate::tree::inclusion_proof;
-use publisher::Publisher;
-use sequencer::{Commit, Sequencer, Shared};
+use publisher::Publishing;
+use sequencer::{Commit, Failure, Shared, Store};
 
 /// The largest entry, in bytes, stamps included. The format would allow 65,535.
 pub const MAX_ENTRY: usize = 32 * 1024;
@@ -130,6 +134,9 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
+    /// The database could not be reached, or is set up so that it may lose what it acknowledged.
+    #[error("database: {0}")]
+    Database(String),
     /// The log went backwards, or is another one.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -144,6 +151,9 @@ pub enum AppendError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+    /// The database did not take the batch. It may be in the log all the same; the log goes on.
+    #[error("the log's database did not answer: {0}")]
+    Unavailable(Arc<str>),
     /// Writing failed now or before: the log takes nothing until it is opened anew.
     #[error("the log failed and takes no more entries: {0}")]
     Failed(Arc<str>),
@@ -153,7 +163,7 @@ pub enum AppendError {
 pub struct Log {
     files: Arc<dyn Files>,
     shared: Arc<Shared>,
-    publisher: Arc<Publisher>,
+    publisher: Arc<dyn Publishing>,
     /// Told to the threads below.
     closing: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -197,7 +207,7 @@ impl Log {
     /// # Errors
     /// A file could not be written, or what was read back is not what was signed. The log has failed then.
     pub fn publish(&self) -> Result<SignedCheckpoint, AppendError> {
-        publish(&self.publisher, &self.shared)
+        publish(&*self.publisher, &self.shared)
     }
 
     /// Signs from now on with `key` too. Both keys' names are in `log.json` before the first head has both lines.
@@ -259,23 +269,25 @@ impl Log {
 
     fn start(
         files: Arc<dyn Files>,
-        sequencer: Sequencer,
-        publisher: Publisher,
+        shared: Arc<Shared>,
+        store: impl Store + 'static,
+        publisher: impl Publishing + 'static,
         every: Publish,
         recovery: Recovery,
         lock: Box<dyn Send + Sync>,
     ) -> Log {
-        let shared = Arc::clone(&sequencer.shared);
-        let publisher = Arc::new(publisher);
+        let publisher: Arc<dyn Publishing> = Arc::new(publisher);
         let closing = Arc::new(AtomicBool::new(false));
-        let mut threads = vec![std::thread::spawn(move || sequencer.run())];
+        let writing = Arc::clone(&shared);
+        let mut threads = vec![std::thread::spawn(move || sequencer::run(&writing, store))];
         if let Publish::Every(interval) = every {
             let (shared, publisher, closing) =
                 (Arc::clone(&shared), Arc::clone(&publisher), Arc::clone(&closing));
             threads.push(std::thread::spawn(move || {
                 while !closing.load(Ordering::Acquire) {
                     std::thread::park_timeout(interval);
-                    if publish(&publisher, &shared).is_err() {
+                    // A database that is away comes back; a log that failed does not.
+                    if matches!(publish(&*publisher, &shared), Err(AppendError::Failed(_))) {
                         return;
                     }
                 }
@@ -285,12 +297,15 @@ impl Log {
     }
 }
 
-fn publish(publisher: &Publisher, shared: &Shared) -> Result<SignedCheckpoint, AppendError> {
+fn publish(publisher: &dyn Publishing, shared: &Shared) -> Result<SignedCheckpoint, AppendError> {
     if let Some(failure) = shared.failure() {
         return Err(failure);
     }
     let head = shared.durable().signed.clone();
-    publisher.publish(&head).map_err(|e| shared.fail(&e.to_string()))?;
+    publisher.publish(&head).map_err(|failure| match failure {
+        Failure::Log(why) => shared.fail(&why),
+        Failure::Batch(why) => AppendError::Unavailable(why.into()),
+    })?;
     Ok(head)
 }
 

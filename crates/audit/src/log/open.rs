@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::meta::{self, Meta};
 use super::publisher::{Cursor, Publisher, segments};
-use super::sequencer::{Commit, Segment, Sequencer, Shared};
+use super::sequencer::{Commit, Journal, Segment, Shared};
 use super::{Log, OpenError, Options};
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::files::{Files, Group, TEMPORARY};
@@ -160,15 +160,14 @@ fn open(
     let shared = Arc::new(Shared::new(initial, keys, options.stamp, options.batch_entries));
     let cursor = Cursor { segment: size, offset: journal::FIRST_RECORD as u64 };
     let publisher = Publisher::new(Arc::clone(&files), builder, cursor, options.pin);
-    let sequencer = Sequencer {
-        shared,
+    let journal = Journal {
         files: Arc::clone(&files),
         segment,
         segment_bytes: options.segment_bytes,
         clock: options.clock,
         last_stamp,
     };
-    Ok(Log::start(files, sequencer, publisher, options.publish, recovery, lock))
+    Ok(Log::start(files, shared, journal, publisher, options.publish, recovery, lock))
 }
 
 /// What the journal holds.

@@ -6,11 +6,24 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::sequencer::Failure;
 use crate::checkpoint::SignedCheckpoint;
 use crate::files::{Files, Group};
 use crate::journal::{self, Record};
 use crate::pin::Pin;
 use crate::publish::{Builder, put_checkpoint, remove_partials};
+
+/// Brings what readers see up to a durable head.
+pub(super) trait Publishing: Send + Sync {
+    /// Publishes everything up to `head`, which must be durable.
+    fn publish(&self, head: &SignedCheckpoint) -> Result<(), Failure>;
+}
+
+impl Publishing for Publisher {
+    fn publish(&self, head: &SignedCheckpoint) -> Result<(), Failure> {
+        Publisher::publish(self, head).map_err(|e| Failure::Log(e.to_string()))
+    }
+}
 
 /// Publishes a log. The lock is held across a whole publication; nobody on the way of an append takes it.
 pub(super) struct Publisher {

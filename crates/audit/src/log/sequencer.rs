@@ -186,9 +186,89 @@ impl Shared {
     }
 }
 
-/// The state of the writing thread; it alone touches the journal.
-pub(super) struct Sequencer {
-    pub(super) shared: Arc<Shared>,
+/// Why a batch was not committed.
+pub(super) enum Failure {
+    /// The log is over: what is on disk is no longer known.
+    Log(String),
+    /// Only this batch: it may or may not be in the log, and the next one will know.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only a database comes back"))]
+    Batch(String),
+}
+
+/// Where batches become durable.
+pub(super) trait Store: Send {
+    /// Makes a batch durable, together with its signed head.
+    fn commit(&mut self, shared: &Shared, entries: &[Vec<u8>]) -> Result<Commit, Failure>;
+}
+
+/// The writing thread's life: takes what waits, commits it, answers everybody.
+pub(super) fn run(shared: &Shared, mut store: impl Store) {
+    while let Some((entries, cell)) = shared.take() {
+        match store.commit(shared, &entries) {
+            Ok(commit) => {
+                let commit = Arc::new(commit);
+                *lock(&shared.durable) = Arc::clone(&commit);
+                cell.tell(Ok(commit));
+            }
+            Err(Failure::Batch(why)) => cell.tell(Err(AppendError::Unavailable(why.into()))),
+            Err(Failure::Log(why)) => {
+                let failure = shared.fail(&why);
+                cell.tell(Err(failure));
+                return;
+            }
+        }
+    }
+}
+
+impl Commit {
+    /// Puts entries behind a head, in order, and signs the new head: everything but making it durable.
+    pub(super) fn prepare(
+        shared: &Shared,
+        head: &Checkpoint,
+        mut edge: Edge,
+        entries: &[Vec<u8>],
+        stamp: Timestamp,
+    ) -> Result<Commit, String> {
+        let first = head.size;
+        let stamp = format!("{stamp:.6}");
+        edge.trim();
+        let mut buffer =
+            Vec::with_capacity(entries.iter().map(|entry| entry.len() + 120).sum::<usize>() + 512);
+        let mut ranges = Vec::with_capacity(entries.len());
+        for (entry, index) in entries.iter().zip(first..) {
+            let range = journal::put_entry(&mut buffer, index, |buffer| {
+                fill(buffer, shared.stamp, entry, index, &stamp);
+            });
+            edge.push(&buffer[range.clone()]);
+            ranges.push(range);
+        }
+        let next = Checkpoint { origin: head.origin.clone(), size: edge.size(), root: edge.root() };
+        let proof = consistency_proof(&edge, first, next.size).map_err(|e| e.to_string())?;
+        let signed = next.sign_after(head, &proof, &shared.signers()).map_err(|e| e.to_string())?;
+        Ok(Commit { first, edge, signed, buffer, entries: ranges })
+    }
+
+    /// The entries' bytes, in order.
+    #[cfg(feature = "postgres")]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|range| &self.buffer[range.clone()])
+    }
+}
+
+fn fill(buffer: &mut Vec<u8>, stamping: Stamp, entry: &[u8], index: u64, stamp: &str) {
+    match stamping {
+        Stamp::Nothing => buffer.extend_from_slice(entry),
+        Stamp::Event => {
+            let mut head = String::with_capacity(STAMP_ROOM);
+            write!(head, "{{\"seq\":{index},\"logged\":\"{stamp}\",").expect("strings grow");
+            buffer.extend_from_slice(head.as_bytes());
+            buffer.extend_from_slice(&entry[1..]);
+        }
+    }
+}
+
+/// The journal on disk; the writing thread alone touches it.
+pub(super) struct Journal {
     pub(super) files: Arc<dyn Files>,
     pub(super) segment: Segment,
     pub(super) segment_bytes: u64,
@@ -215,73 +295,25 @@ impl Segment {
     }
 }
 
-impl Sequencer {
-    pub(super) fn run(mut self) {
-        while let Some((entries, cell)) = self.shared.take() {
-            match self.commit(&entries) {
-                Ok(commit) => {
-                    let commit = Arc::new(commit);
-                    *lock(&self.shared.durable) = Arc::clone(&commit);
-                    cell.tell(Ok(commit));
-                }
-                Err(why) => {
-                    let failure = self.shared.fail(&why);
-                    cell.tell(Err(failure));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Makes one batch durable. Whatever fails here ends the log: part of the batch may be in the file.
-    fn commit(&mut self, entries: &[Vec<u8>]) -> Result<Commit, String> {
-        let last = self.shared.durable();
+impl Store for Journal {
+    /// Whatever fails here ends the log: part of the batch may be in the file.
+    fn commit(&mut self, shared: &Shared, entries: &[Vec<u8>]) -> Result<Commit, Failure> {
+        let last = shared.durable();
         let head = last.signed.checkpoint();
-        let first = head.size;
+        let failed = |what: &str, e: io::Error| Failure::Log(format!("{what}: {e}"));
         if self.segment.length > self.segment_bytes {
             // Stop here: an empty segment behind a whole one, which opening takes as it is.
-            self.segment = Segment::begin(&*self.files, first).map_err(|e| format!("new segment: {e}"))?;
+            self.segment = Segment::begin(&*self.files, head.size).map_err(|e| failed("new segment", e))?;
         }
-        let mut edge = last.edge.clone();
-        edge.trim();
-        let stamp = self.stamp();
-        let mut buffer =
-            Vec::with_capacity(entries.iter().map(|entry| entry.len() + 120).sum::<usize>() + 512);
-        let mut ranges = Vec::with_capacity(entries.len());
-        for (entry, index) in entries.iter().zip(first..) {
-            let range = journal::put_entry(&mut buffer, index, |buffer| {
-                self.fill(buffer, entry, index, &stamp);
-            });
-            edge.push(&buffer[range.clone()]);
-            ranges.push(range);
-        }
-        let next = Checkpoint { origin: head.origin.clone(), size: edge.size(), root: edge.root() };
-        let proof = consistency_proof(&edge, first, next.size).map_err(|e| e.to_string())?;
-        let signed = next.sign_after(head, &proof, &self.shared.signers()).map_err(|e| e.to_string())?;
-        journal::put_head(&mut buffer, next.size, &signed.to_string());
-
-        self.segment.writer.write(&buffer).map_err(|e| format!("journal: {e}"))?;
-        // Stop here: nobody was answered. Opening finds the whole batch, or cuts it.
-        self.segment.writer.sync().map_err(|e| format!("journal: {e}"))?;
-        // Stop here: the batch is durable with its head; opening publishes it.
-        self.segment.length += buffer.len() as u64;
-        Ok(Commit { first, edge, signed, buffer, entries: ranges })
-    }
-
-    fn stamp(&mut self) -> String {
         self.last_stamp = self.last_stamp.max(self.clock.now());
-        format!("{:.6}", self.last_stamp)
-    }
-
-    fn fill(&self, buffer: &mut Vec<u8>, entry: &[u8], index: u64, stamp: &str) {
-        match self.shared.stamp {
-            Stamp::Nothing => buffer.extend_from_slice(entry),
-            Stamp::Event => {
-                let mut head = String::with_capacity(STAMP_ROOM);
-                write!(head, "{{\"seq\":{index},\"logged\":\"{stamp}\",").expect("strings grow");
-                buffer.extend_from_slice(head.as_bytes());
-                buffer.extend_from_slice(&entry[1..]);
-            }
-        }
+        let mut commit = Commit::prepare(shared, head, last.edge.clone(), entries, self.last_stamp)
+            .map_err(Failure::Log)?;
+        journal::put_head(&mut commit.buffer, commit.edge.size(), &commit.signed.to_string());
+        self.segment.writer.write(&commit.buffer).map_err(|e| failed("journal", e))?;
+        // Stop here: nobody was answered. Opening finds the whole batch, or cuts it.
+        self.segment.writer.sync().map_err(|e| failed("journal", e))?;
+        // Stop here: the batch is durable with its head; opening publishes it.
+        self.segment.length += commit.buffer.len() as u64;
+        Ok(commit)
     }
 }

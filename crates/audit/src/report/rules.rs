@@ -320,12 +320,27 @@ pub(super) fn policy_then_use(context: &Context<'_>) -> Vec<Found> {
 }
 
 pub(super) fn secret_widely_read(context: &Context<'_>) -> Vec<Found> {
-    let mut readers: HashMap<(Name, i64), HashSet<Name>> = HashMap::new();
+    /// The readers of the day, and the most of any day before.
+    #[derive(Default)]
+    struct Readers {
+        day: i64,
+        today: HashSet<Name>,
+        most: usize,
+    }
+    let mut secrets: HashMap<Name, Readers> = HashMap::new();
     let mut found = Vec::new();
     for row in context.successes(context.kinds.read).filter(|row| row.name != 0) {
-        let today = readers.entry((row.name, row.time.div_euclid(DAY_MS))).or_default();
-        if today.insert(row.identity) && today.len() == context.config.readers as usize + 1 {
-            let what = format!("read by more than {} identities in a day", context.config.readers);
+        let readers = secrets.entry(row.name).or_default();
+        let day = row.time.div_euclid(DAY_MS);
+        if readers.day != day {
+            readers.most = readers.most.max(readers.today.len());
+            readers.day = day;
+            readers.today.clear();
+        }
+        // A secret that many read every day is reported once, and again when twice as many do.
+        let usual = (context.config.readers as usize).max(readers.most * 2);
+        if readers.today.insert(row.identity) && readers.today.len() == usual + 1 {
+            let what = format!("read by more than {usual} identities in a day");
             let subject = context.name(row.name).to_owned();
             found.push(Found { time: row.time, subject, what, evidence: vec![row.index] });
         }

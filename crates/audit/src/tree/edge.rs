@@ -39,6 +39,25 @@ impl Edge {
         Ok(Edge { size, levels })
     }
 
+    /// The roots of the complete subtrees that the tree is made of, the smallest first: with the size, all that has to
+    /// be kept to go on.
+    pub fn peaks(&self) -> Vec<Hash> {
+        let odd = self.levels.iter().filter(|level| (level.base + level.nodes.len() as u64) & 1 == 1);
+        odd.filter_map(|level| level.nodes.last().copied()).collect()
+    }
+
+    /// The edge of a tree of `size` entries out of its [peaks](Edge::peaks); `None` if their number does not fit.
+    pub fn from_peaks(size: u64, peaks: &[Hash]) -> Option<Edge> {
+        let mut rest = peaks.iter();
+        let mut levels = Vec::new();
+        for level in 0..(64 - size.leading_zeros()) {
+            let count = size >> level;
+            let nodes = if count & 1 == 1 { vec![*rest.next()?] } else { Vec::new() };
+            levels.push(Level { base: count - nodes.len() as u64, nodes });
+        }
+        rest.next().is_none().then_some(Edge { size, levels })
+    }
+
     /// How many entries the tree has.
     pub fn size(&self) -> u64 {
         self.size

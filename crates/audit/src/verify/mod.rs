@@ -178,7 +178,14 @@ fn judge(error: ReadError) -> VerifyError {
 /// See [`VerifyError`].
 pub fn verify(files: &Arc<dyn Files>, options: &Options) -> Result<Verified, VerifyError> {
     let missing = || Fault::Missing { path: "log.json".into() };
-    let meta = Meta::read(&**files).map_err(|e| ReadError::Open(Box::new(e)))?.ok_or_else(missing)?;
+    let meta = match Meta::read(&**files).map_err(|e| ReadError::Open(Box::new(e)))? {
+        Some(meta) => meta,
+        // A file server gives out the log and nothing beside it; who brings origin and keys needs no more.
+        None if !options.origin.is_empty() && !options.keys.is_empty() => {
+            Meta { origin: options.origin.clone(), keys: Vec::new() }
+        }
+        None => return Err(missing().into()),
+    };
     let origin = if options.origin.is_empty() { &meta.origin } else { &options.origin };
     let keys = if options.keys.is_empty() { &meta.keys } else { &options.keys };
     let head = read_head(&**files, origin, keys).map_err(judge)?;
