@@ -108,7 +108,10 @@ pub(crate) struct What {
     /// Only the history of this branch or tag; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) branch: Vec<String>,
-    /// History: at most N commits from the tip of each branch and tag. Files: at most N folders deep
+    /// History: at most N commits from each tip. Files: at most N folders deep
+    ///
+    /// Tips are all that names commits: branches, tags, the stash, and every entry of the reflogs; with --branch, that
+    /// branch alone.
     ///
     /// Both at once, each for what it is about; --no-history or --history-only picks one. 1 is the tip itself, and the
     /// files in the target folder and in the folders right in it. --coverage lists what lies beyond.

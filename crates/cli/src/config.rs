@@ -69,6 +69,7 @@ pub(crate) struct Rules {
 pub(crate) struct Fingerprint {
     /// The project's salt: any random text of 16 characters or more.
     #[serde(default)]
+    #[schemars(length(min = 16, max = 256))]
     pub(crate) salt: Option<String>,
 }
 

@@ -167,9 +167,10 @@ fn write_baseline(
     if !quiet {
         let more = match hidden.len() {
             0 => String::new(),
-            n => format!("; {n} of lower confidence were left out, --min-confidence low takes them in"),
+            n => format!("; {n} of lower confidence left out, --min-confidence low takes them in"),
         };
-        say(&format!("{} findings written to {}{more}", findings.len(), path.display()));
+        let noun = if findings.len() == 1 { "finding" } else { "findings" };
+        say(&format!("{} {noun} written to {}{more}", findings.len(), path.display()));
     }
     if is_complete {
         return Ok(Outcome::Clean);

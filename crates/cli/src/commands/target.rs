@@ -87,13 +87,13 @@ impl Targets {
             match (known, &target) {
                 (Target::Stdin, Target::Stdin) => return,
                 (Target::Files { base, paths }, Target::Files { base: other, paths: more })
-                    if base.root == other.root =>
+                    if same(&base.root, &other.root) =>
                 {
                     paths.extend_from_slice(more);
                     return;
                 }
                 (Target::Folder { base, below }, Target::Folder { base: other, below: more })
-                    if base.root == other.root && below == more =>
+                    if below == more && same(&base.root, &other.root) =>
                 {
                     return;
                 }

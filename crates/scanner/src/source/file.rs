@@ -21,6 +21,7 @@ pub fn scan_reader(
     now: i64,
     monitor: &Monitor,
 ) -> Result<Harvest, StreamError> {
+    monitor.phase("scanning standard input", 1);
     let context = Context { path: None, now };
     let (found, bytes) = engine.scan_stream(reader, &context, &mut |_| !monitor.is_cancelled())?;
     monitor.advance(bytes, found.len() as u64);
