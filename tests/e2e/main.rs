@@ -2,4 +2,7 @@
 
 mod bad_input;
 mod change;
+mod command;
+mod formats;
 mod history;
+mod triage;
