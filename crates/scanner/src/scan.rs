@@ -26,8 +26,11 @@ pub struct Monitor {
     entries: AtomicU64,
     inflated: AtomicU64,
     /// Ended phases and how long each took, and when the present one began.
-    times: Mutex<(Vec<(&'static str, Duration)>, Option<Instant>)>,
+    times: Mutex<Times>,
 }
+
+/// Ended phases, and the start of the present one.
+type Times = (Vec<(&'static str, Duration)>, Option<Instant>);
 
 /// A moment of a running scan.
 #[derive(Clone, Copy, Debug, Default)]

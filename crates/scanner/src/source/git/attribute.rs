@@ -6,6 +6,7 @@
 //! the commits, parents first, compares sets: a key that no parent has was introduced, a key that only a parent has
 //! was removed.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(super) fn attribute(
     graph: &Graph,
     inventory: &Inventory,
     objects: &Objects,
-    found: Found,
+    found: &Found,
     target: &str,
     monitor: &Monitor,
 ) -> Result<Vec<Sighting>, SourceError> {
@@ -53,7 +54,7 @@ pub(super) fn attribute(
     let blobs: HashMap<u32, u32> =
         found.iter().enumerate().map(|(i, (blob, _))| (inventory.object(*blob), i as u32)).collect();
     let trees = Trees::new(inventory, objects, &blobs);
-    let mut keys = Keys::new(&found);
+    let mut keys = Keys::new(found);
     let sets = keys.sets(graph, &trees);
     let lives = Lives::new(graph, &sets, keys.list.len());
     let refs = Refs::new(repo, graph, objects, &sets, keys.list.len());
@@ -61,7 +62,7 @@ pub(super) fn attribute(
         repo,
         graph,
         objects,
-        found: &found,
+        found,
         blobs: &blobs,
         trees: &trees,
         keys: &keys,
@@ -70,7 +71,7 @@ pub(super) fn attribute(
         target,
     };
     let mut out = writer.all()?;
-    out.extend(orphans(inventory, objects, &found, &keys, target));
+    out.extend(orphans(inventory, objects, found, &keys, target));
     Ok(out)
 }
 
@@ -111,15 +112,11 @@ impl Trees {
     }
 
     /// Works out, children first, what each tree on the way holds.
-    fn below(
-        inventory: &Inventory,
-        objects: &Objects,
-        on_the_way: &Bits,
-        blobs: &HashMap<u32, u32>,
-    ) -> Self {
+    fn below(inventory: &Inventory, objects: &Objects, on_the_way: &Bits, blobs: &HashMap<u32, u32>) -> Self {
         let mut trees = Trees { holdings: HashMap::new(), tails: Vec::new(), names: HashMap::new() };
         let mut tails: HashMap<Tail, u32> = HashMap::new();
-        let ids: Vec<u32> = inventory.trees.iter().copied().filter(|tree| on_the_way.contains(*tree)).collect();
+        let ids: Vec<u32> =
+            inventory.trees.iter().copied().filter(|tree| on_the_way.contains(*tree)).collect();
         for tree in children_first(&ids, objects, on_the_way) {
             let mut holdings = Holdings::new();
             let mut put = |trees: &mut Trees, name: u32, below: u32, blob: u32| {
@@ -341,13 +338,7 @@ struct Refs {
 }
 
 impl Refs {
-    fn new(
-        repo: &Repository,
-        graph: &Graph,
-        objects: &Objects,
-        sets: &[Arc<Vec<u32>>],
-        keys: usize,
-    ) -> Self {
+    fn new(repo: &Repository, graph: &Graph, objects: &Objects, sets: &[Arc<Vec<u32>>], keys: usize) -> Self {
         let head = repo.git().head().ok().and_then(|h| graph.commit_of(h.target()?, objects));
         let mut refs = Refs {
             head,
@@ -402,8 +393,8 @@ impl Writer<'_> {
                 let at = at?;
                 let id = self.objects.id(self.graph.commits[at as usize].object);
                 let read = || odb.read(id).map(|object| commit_info(id, object.data())).ok();
-                if !infos.contains_key(&at) {
-                    infos.insert(at, read()?);
+                if let Entry::Vacant(slot) = infos.entry(at) {
+                    slot.insert(read()?);
                 }
                 infos.get(&at).cloned()
             };

@@ -103,7 +103,7 @@ impl Index {
         if low >= high {
             return None;
         }
-        let guess = low + ((high - low) as u64 * value >> 32) as usize;
+        let guess = low + (((high - low) as u64 * value) >> 32) as usize;
         // Steps away from the guess double until the id lies between two of them.
         let mut step = 4;
         if self.id(guess) <= id {

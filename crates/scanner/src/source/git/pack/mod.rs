@@ -8,9 +8,9 @@
 //!
 //! - `map`, `index`, `entry`, `delta`: the formats, bounds-checked;
 //! - `forest`: numbers for entries, and who is whose base;
-//! - [`walk`]: the forest from its roots;
-//! - [`read`]: what commits and trees say, as arrays of numbers;
-//! - [`blobs`]: scanning.
+//! - `walk`: the forest from its roots;
+//! - `read`: what commits and trees say, as arrays of numbers;
+//! - `blobs`: scanning.
 
 mod blobs;
 mod delta;

@@ -96,13 +96,20 @@ impl Visitor for Reader<'_> {
     type Held = Held;
     type Job = Part;
 
-    fn visit(&self, part: &mut Part, entry: u32, bytes: &[u8], base: Option<Base<'_, Held>>, _: bool) -> Held {
+    fn visit(
+        &self,
+        part: &mut Part,
+        entry: u32,
+        bytes: &[u8],
+        base: Option<Base<'_, Held>>,
+        _: bool,
+    ) -> Held {
         self.monitor.advance(0, 0);
         if self.packs.kind(entry) == Kind::Commit {
             self.commit(part, entry, bytes);
             return Held::default();
         }
-        let held = self.tree(bytes, base);
+        let held = self.tree(bytes, base.as_ref());
         part.trees.push((entry, held.entries.len() as u32));
         part.entries.extend_from_slice(&held.entries);
         held
@@ -136,9 +143,9 @@ impl Reader<'_> {
         }
     }
 
-    fn tree(&self, bytes: &[u8], base: Option<Base<'_, Held>>) -> Held {
+    fn tree(&self, bytes: &[u8], base: Option<&Base<'_, Held>>) -> Held {
         let mut held = Held::default();
-        let mut old = base.as_ref().map(|base| Old::new(base.bytes, base.held));
+        let mut old = base.map(|base| Old::new(base.bytes, base.held));
         let mut at = 0;
         while at < bytes.len() {
             let (entry, end) = match old.as_mut().and_then(|old| old.same(&bytes[at..])) {

@@ -84,7 +84,9 @@ fn write(folder: &Path, entries: &[Raw], lie: impl Fn(usize, u32) -> u32) {
     index.extend([7; 40]);
     let folder = folder.join("pack");
     std::fs::create_dir_all(&folder).expect("a folder can be made");
-    std::fs::File::create(folder.join("a.pack")).and_then(|mut f| f.write_all(&pack)).expect("there is space");
+    std::fs::File::create(folder.join("a.pack"))
+        .and_then(|mut f| f.write_all(&pack))
+        .expect("there is space");
     std::fs::write(folder.join("a.idx"), index).expect("there is space");
 }
 
@@ -114,7 +116,9 @@ impl Visitor for (&Packs, Seen) {
 }
 
 /// What is built of a pack, what fails and what cannot be told, by id.
-fn read_within(folder: &Path, max_held: usize) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>) {
+type Fates = (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>);
+
+fn read_within(folder: &Path, max_held: usize) -> Fates {
     let packs = Packs::open(&[folder.to_owned()], 20);
     let needed: Bits = packs.with_bases(|_| true);
     let visitor = (&packs, Seen::default());
@@ -128,7 +132,7 @@ fn read_within(folder: &Path, max_held: usize) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, 
     (built, failed, unknown)
 }
 
-fn read(entries: &[Raw]) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>) {
+fn read(entries: &[Raw]) -> Fates {
     let folder = TempDir::new().expect("a temporary folder");
     write(folder.path(), entries, |_, offset| offset);
     read_within(folder.path(), usize::MAX)
@@ -183,7 +187,8 @@ fn a_bomb_is_not_inflated() {
 
 #[test]
 fn deltas_that_lie_fail_alone() {
-    for delta in [&[5, 200, 0x90, 5][..], &[4, 5, 0x90, 5], &[5, 9, 0x91, 3, 9], &[5, 1, 0], &[], &[0xff; 9]] {
+    for delta in [&[5, 200, 0x90, 5][..], &[4, 5, 0x90, 5], &[5, 9, 0x91, 3, 9], &[5, 1, 0], &[], &[0xff; 9]]
+    {
         let (built, failed, _) = read(&[whole(b"hello"), reference(0, delta), reference(0, MORE)]);
         assert_eq!((built.len(), failed), (2, vec![1]), "{delta:?}");
     }
