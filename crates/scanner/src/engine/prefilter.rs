@@ -144,12 +144,16 @@ impl Entry {
         let text = &anchor.text;
         let offset = rarest_window(text);
         let fourth = text.get(offset + 3).copied();
-        let window = u32::from_le_bytes([text[offset], text[offset + 1], text[offset + 2], fourth.unwrap_or(0)]);
+        let window =
+            u32::from_le_bytes([text[offset], text[offset + 1], text[offset + 2], fourth.unwrap_or(0)]);
         let mask = if fourth.is_some() { u32::MAX } else { 0xff_ffff };
         let ignores_case = anchor.rules.is_empty() || anchor.rules.iter().any(|rule| rule.ignore_case);
         let fold = if ignores_case { FOLD as u32 } else { 0 };
         let wanted = (window | fold) & mask;
-        (hash(window | FOLD as u32), Entry { anchor: index as u16, offset: offset as u16, wanted, mask, fold })
+        (
+            hash(window | FOLD as u32),
+            Entry { anchor: index as u16, offset: offset as u16, wanted, mask, fold },
+        )
     }
 }
 
@@ -248,7 +252,13 @@ impl Grams {
     }
 
     #[inline(never)]
-    fn compare(entry: &Entry, at: usize, text: &[u8], anchors: &[Anchor], found: &mut dyn FnMut(usize, usize)) {
+    fn compare(
+        entry: &Entry,
+        at: usize,
+        text: &[u8],
+        anchors: &[Anchor],
+        found: &mut dyn FnMut(usize, usize),
+    ) {
         let anchor = &anchors[usize::from(entry.anchor)].text;
         let Some(start) = at.checked_sub(usize::from(entry.offset)) else { return };
         let stands = text.get(start..start + anchor.len());

@@ -111,15 +111,11 @@ impl Trees {
     }
 
     /// Works out, children first, what each tree on the way holds.
-    fn below(
-        inventory: &Inventory,
-        objects: &Objects,
-        on_the_way: &Bits,
-        blobs: &HashMap<u32, u32>,
-    ) -> Self {
+    fn below(inventory: &Inventory, objects: &Objects, on_the_way: &Bits, blobs: &HashMap<u32, u32>) -> Self {
         let mut trees = Trees { holdings: HashMap::new(), tails: Vec::new(), names: HashMap::new() };
         let mut tails: HashMap<Tail, u32> = HashMap::new();
-        let ids: Vec<u32> = inventory.trees.iter().copied().filter(|tree| on_the_way.contains(*tree)).collect();
+        let ids: Vec<u32> =
+            inventory.trees.iter().copied().filter(|tree| on_the_way.contains(*tree)).collect();
         for tree in children_first(&ids, objects, on_the_way) {
             let mut holdings = Holdings::new();
             let mut put = |trees: &mut Trees, name: u32, below: u32, blob: u32| {
@@ -341,13 +337,7 @@ struct Refs {
 }
 
 impl Refs {
-    fn new(
-        repo: &Repository,
-        graph: &Graph,
-        objects: &Objects,
-        sets: &[Arc<Vec<u32>>],
-        keys: usize,
-    ) -> Self {
+    fn new(repo: &Repository, graph: &Graph, objects: &Objects, sets: &[Arc<Vec<u32>>], keys: usize) -> Self {
         let head = repo.git().head().ok().and_then(|h| graph.commit_of(h.target()?, objects));
         let mut refs = Refs {
             head,

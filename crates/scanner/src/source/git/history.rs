@@ -179,7 +179,8 @@ impl Scan<'_> {
                 continue;
             }
             let path = || inventory.path_of(blob, objects);
-            let Some((hits, bytes)) = scan_blob(self.engine, odb, id, path, self.options, &mut coverage) else {
+            let Some((hits, bytes)) = scan_blob(self.engine, odb, id, path, self.options, &mut coverage)
+            else {
                 continue;
             };
             self.monitor.advance(bytes, hits.len() as u64);
@@ -203,7 +204,8 @@ impl Scan<'_> {
             harvest.coverage.bytes += u64::from(head.written);
             if let Some(message) = objects.take_message(commit.object) {
                 for hit in message.hits {
-                    let place = message_place(&hit, PlaceKind::CommitMessage, self.target, message.info.id.clone());
+                    let place =
+                        message_place(&hit, PlaceKind::CommitMessage, self.target, message.info.id.clone());
                     let place = Place { introduced: Some(message.info.clone()), ..place };
                     harvest.sightings.push(Sighting { hit, place });
                 }
@@ -264,7 +266,8 @@ impl Scan<'_> {
             .flat_map_iter(|node| {
                 let name = inventory.name(*node, objects);
                 self.engine.scan(name, &context).into_iter().map(|hit| {
-                    let place = Place::of(&hit, PlaceKind::PathName, self.target, inventory.path(*node, objects));
+                    let place =
+                        Place::of(&hit, PlaceKind::PathName, self.target, inventory.path(*node, objects));
                     Sighting { hit, place }
                 })
             })

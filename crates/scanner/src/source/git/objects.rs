@@ -237,7 +237,9 @@ impl Objects {
     /// What a commit of a pack says; `None` for commits elsewhere.
     pub(super) fn packed_head(&self, commit: u32) -> Option<&Head> {
         // Slots of commits elsewhere are never set.
-        self.slot(commit, Kind::Commit).filter(|_| (commit as usize) < self.in_packs()).map(|at| &self.heads[at])
+        self.slot(commit, Kind::Commit)
+            .filter(|_| (commit as usize) < self.in_packs())
+            .map(|at| &self.heads[at])
     }
 
     /// The matches in the message of a commit of a pack, once.

@@ -67,7 +67,19 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn noise(&mut self) -> Vec<u8> {
-        let words = ["let", "x", "=", "compute(", ");", "\"text\"", "kind: Secret", "data:", "//", "password", "token"];
+        let words = [
+            "let",
+            "x",
+            "=",
+            "compute(",
+            ");",
+            "\"text\"",
+            "kind: Secret",
+            "data:",
+            "//",
+            "password",
+            "token",
+        ];
         let mut line = Vec::new();
         line.extend(std::iter::repeat_n(b' ', self.random.below(6)));
         for _ in 0..self.random.below(12) {
@@ -174,7 +186,7 @@ impl Writer<'_> {
 
 fn git(folder: &Path, args: &[&str], input: &[u8]) {
     let mut child = Command::new("git")
-        .args(["-c", "fastimport.unpackLimit=0", "-c", "transfer.unpackLimit=1"])
+        .args(["-c", "fastimport.unpackLimit=0", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
         .args(args)
         .current_dir(folder)
         .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")])
@@ -198,7 +210,9 @@ fn script(writer: &mut Writer<'_>, commits: usize, round: usize, trees: &mut Vec
         let parent = trees.len().checked_sub(1 + back);
         let mut tree = parent.map(|at| trees[at].clone()).unwrap_or_default();
         let merges: Vec<usize> = match writer.random.below(10) {
-            0 if trees.len() > 6 => (0..1 + writer.random.below(3)).map(|_| writer.random.below(trees.len())).collect(),
+            0 if trees.len() > 6 => {
+                (0..1 + writer.random.below(3)).map(|_| writer.random.below(trees.len())).collect()
+            }
             _ => Vec::new(),
         };
         for at in merges.iter().copied().filter(|at| Some(*at) != parent) {
@@ -233,9 +247,12 @@ fn script(writer: &mut Writer<'_>, commits: usize, round: usize, trees: &mut Vec
         let branch = format!("refs/heads/b{}", writer.random.below(3));
         let message = if writer.random.one_in(20) { writer.secret() } else { b"change".to_vec() };
         let time = 1_600_000_000 + mark * 60 + writer.random.below(200);
-        out.extend(format!("commit {branch}\nmark :{mark}\ncommitter A <a@example.org> {time} +0000\n").bytes());
+        out.extend(
+            format!("commit {branch}\nmark :{mark}\ncommitter A <a@example.org> {time} +0000\n").bytes(),
+        );
         out.extend(format!("data {}\n", message.len()).bytes().chain(message).chain([b'\n']));
-        let from = |at: usize| if at < round { format!("refs/keep/{}", at + 1) } else { format!(":{}", at + 1) };
+        let from =
+            |at: usize| if at < round { format!("refs/keep/{}", at + 1) } else { format!(":{}", at + 1) };
         if let Some(parent) = parent {
             out.extend(format!("from {}\n", from(parent)).bytes());
         }
@@ -259,12 +276,21 @@ fn dump(harvest: &Harvest, engine: &Engine) -> Vec<String> {
         .sightings
         .iter()
         .map(|s| {
-            format!("{} {:?} {:?} {:?}", engine.rule(s.hit.rule).id, hex::encode(s.hit.secret.expose()), s.hit, s.place)
+            format!(
+                "{} {:?} {:?} {:?}",
+                engine.rule(s.hit.rule).id,
+                hex::encode(s.hit.secret.expose()),
+                s.hit,
+                s.place
+            )
         })
         .collect();
     lines.sort();
     let c = &harvest.coverage;
-    lines.push(format!("{} blobs, {} commits, {} trees, {} tags, {} bytes", c.blobs, c.commits, c.trees, c.tags, c.bytes));
+    lines.push(format!(
+        "{} blobs, {} commits, {} trees, {} tags, {} bytes",
+        c.blobs, c.commits, c.trees, c.tags, c.bytes
+    ));
     lines.push(format!("{:?}", c.skipped()));
     lines
 }
@@ -278,7 +304,8 @@ fn same(path: &Path, engine: &Engine, options: &HistoryOptions, name: &str) -> u
         dump(&harvest, engine)
     };
     let (packed, plain) = (read(false), read(true));
-    let missing: Vec<&String> = plain.iter().filter(|line| packed.binary_search(line).is_err() && !packed.contains(line)).collect();
+    let missing: Vec<&String> =
+        plain.iter().filter(|line| packed.binary_search(line).is_err() && !packed.contains(line)).collect();
     let extra: Vec<&String> = packed.iter().filter(|line| !plain.contains(line)).collect();
     assert!(packed == plain, "{name}: {}\nmissing {missing:#?}\nextra {extra:#?}", path.display());
     packed.len()
@@ -294,8 +321,8 @@ fn packs_and_objects_give_the_same_report() {
     let first = number("CLAVIGER_ORACLE_SEED", 1);
     let mut lines = 0;
     for seed in first..first + number("CLAVIGER_ORACLE_CASES", CASES) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path();
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        let path = folder.as_path();
         let sha256 = seed % 7 == 0;
         let format = if sha256 { "--object-format=sha256" } else { "--object-format=sha1" };
         git(path, &["init", "-q", "--bare", format, "-b", "b0"], b"");
@@ -326,7 +353,12 @@ fn packs_and_objects_give_the_same_report() {
             now: 1_700_000_000,
             ..HistoryOptions::default()
         };
-        lines += same(path, &engine, &options, &format!("CLAVIGER_ORACLE_SEED={seed}"));
+        // Kept when this fails: git packs with several threads, so the same seed may give another pack.
+        lines += same(path, &engine, &options, &format!("CLAVIGER_ORACLE_SEED={seed} {options:?}"));
+        std::fs::remove_dir_all(path).expect("it is ours");
     }
-    assert!(lines > 1000 || std::env::var_os("CLAVIGER_ORACLE_CASES").is_some(), "the repositories hold nothing");
+    assert!(
+        lines > 1000 || std::env::var_os("CLAVIGER_ORACLE_CASES").is_some(),
+        "the repositories hold nothing"
+    );
 }

@@ -1,9 +1,9 @@
 //! Scans the blobs of packs, each with the help of what is known of the one that it is built from.
 
+use super::NONE;
 use super::entry::Kind;
 use super::forest::Packs;
 use super::walk::{Base, Visitor, walk};
-use super::NONE;
 use crate::coverage::Coverage;
 use crate::engine::{Context, Origin, Trail};
 use crate::source::git::history::{Found, Scan};
@@ -20,7 +20,12 @@ pub(in super::super) struct Part {
 }
 
 /// Scans those blobs of the inventory that packs hold.
-pub(in super::super) fn scan(packs: &Packs, inventory: &Inventory, objects: &Objects, scan: &Scan<'_>) -> Part {
+pub(in super::super) fn scan(
+    packs: &Packs,
+    inventory: &Inventory,
+    objects: &Objects,
+    scan: &Scan<'_>,
+) -> Part {
     let mut wanted = vec![NONE; packs.len()];
     let mut all = Part::default();
     for blob in 0..inventory.len() {
@@ -74,8 +79,7 @@ impl Visitor for Scanner<'_> {
             return None;
         }
         let context = Context { path: Some(path.as_bytes()), now: self.scan.options.now };
-        let origin =
-            base.and_then(|base| Some(Origin { trail: base.held.as_ref()?, copied: base.runs }));
+        let origin = base.and_then(|base| Some(Origin { trail: base.held.as_ref()?, copied: base.runs }));
         let (hits, trail) = self.scan.engine.scan_built(bytes, &context, origin, is_base);
         part.coverage.blobs += 1;
         part.coverage.bytes += bytes.len() as u64;

@@ -98,10 +98,7 @@ mod tests {
         let (out, runs) =
             applied(b"hello world", &[11, 9, 0x90, 5, 0x03, b'-', b'-', b'-', 0x91, 10, 1]).unwrap();
         assert_eq!(out, b"hello---d");
-        assert_eq!(
-            runs,
-            [Copied { from: 0, to: 0, length: 5 }, Copied { from: 10, to: 8, length: 1 }]
-        );
+        assert_eq!(runs, [Copied { from: 0, to: 0, length: 5 }, Copied { from: 10, to: 8, length: 1 }]);
     }
 
     #[test]

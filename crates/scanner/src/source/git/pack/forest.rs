@@ -125,8 +125,7 @@ impl Packs {
         }
         let (bases, mut kinds): (Vec<u32>, Vec<Kind>) = links.into_iter().unzip();
         // Kinds spread from the roots. What hangs on a circle or on a damaged entry is never reached.
-        let mut order: Vec<u32> =
-            (0..count as u32).filter(|e| kinds[*e as usize] != Kind::Unknown).collect();
+        let mut order: Vec<u32> = (0..count as u32).filter(|e| kinds[*e as usize] != Kind::Unknown).collect();
         let mut at = 0;
         while at < order.len() {
             let entry = order[at] as usize;
@@ -137,7 +136,8 @@ impl Packs {
             }
             at += 1;
         }
-        (self.bases, self.kinds, self.starts, self.children, self.order) = (bases, kinds, starts, children, order);
+        (self.bases, self.kinds, self.starts, self.children, self.order) =
+            (bases, kinds, starts, children, order);
     }
 
     /// The base of an entry, or the kind of a whole object.
@@ -151,7 +151,9 @@ impl Packs {
                 let wanted = self.offsets[entry as usize].checked_sub(back);
                 wanted.and_then(|offset| own.binary_search(&offset).ok()).map(|at| (first + at) as u32)
             }
-            Form::Reference(id) => pack.index.find(id).map(|at| pack.entries[at]).filter(|base| *base != entry),
+            Form::Reference(id) => {
+                pack.index.find(id).map(|at| pack.entries[at]).filter(|base| *base != entry)
+            }
         };
         (base.unwrap_or(NONE), Kind::Unknown)
     }
@@ -268,8 +270,11 @@ fn object_folders(folder: &Path, depth: u32, out: &mut Vec<PathBuf>) {
 /// The indexes of packs in an object folder.
 fn pack_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(list) = fs::read_dir(folder.join("pack")) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> =
-        list.flatten().map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "idx")).collect();
+    let mut paths: Vec<PathBuf> = list
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "idx"))
+        .collect();
     paths.sort();
     paths
 }

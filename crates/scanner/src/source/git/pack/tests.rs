@@ -84,7 +84,9 @@ fn write(folder: &Path, entries: &[Raw], lie: impl Fn(usize, u32) -> u32) {
     index.extend([7; 40]);
     let folder = folder.join("pack");
     std::fs::create_dir_all(&folder).expect("a folder can be made");
-    std::fs::File::create(folder.join("a.pack")).and_then(|mut f| f.write_all(&pack)).expect("there is space");
+    std::fs::File::create(folder.join("a.pack"))
+        .and_then(|mut f| f.write_all(&pack))
+        .expect("there is space");
     std::fs::write(folder.join("a.idx"), index).expect("there is space");
 }
 
@@ -183,7 +185,8 @@ fn a_bomb_is_not_inflated() {
 
 #[test]
 fn deltas_that_lie_fail_alone() {
-    for delta in [&[5, 200, 0x90, 5][..], &[4, 5, 0x90, 5], &[5, 9, 0x91, 3, 9], &[5, 1, 0], &[], &[0xff; 9]] {
+    for delta in [&[5, 200, 0x90, 5][..], &[4, 5, 0x90, 5], &[5, 9, 0x91, 3, 9], &[5, 1, 0], &[], &[0xff; 9]]
+    {
         let (built, failed, _) = read(&[whole(b"hello"), reference(0, delta), reference(0, MORE)]);
         assert_eq!((built.len(), failed), (2, vec![1]), "{delta:?}");
     }

@@ -232,11 +232,9 @@ impl<V: Visitor> Walk<'_, V> {
             self.fail(job, entry);
         } else {
             let base = match &from {
-                From::Node(node) => node.held.as_ref().map(|held| Base {
-                    bytes: &node.bytes,
-                    held,
-                    runs: &scratch.runs,
-                }),
+                From::Node(node) => {
+                    node.held.as_ref().map(|held| Base { bytes: &node.bytes, held, runs: &scratch.runs })
+                }
                 _ => None,
             };
             let is_base = self.packs.children(entry).iter().any(|child| self.needed.contains(*child));
