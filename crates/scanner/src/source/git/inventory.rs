@@ -8,7 +8,7 @@ use git2::{ObjectType, Oid};
 use super::bits::Bits;
 use super::graph::Graph;
 use super::history::HistoryOptions;
-use super::object::EntryKind;
+use super::object::{EntryKind, id_width};
 use super::objects::{Objects, TreeEntry};
 use super::repo::{Pool, Repository};
 use crate::coverage::{Coverage, Reason};
@@ -253,8 +253,10 @@ impl Inventory {
         let odb = repo.reader()?;
         let tags: HashSet<Oid> = graph.tags.iter().copied().collect();
         let mut all: Vec<Oid> = Vec::new();
+        // libgit2 leaves bytes beyond the end of a loose object's id as they happen to be.
+        let width = id_width(repo.format());
         odb.foreach(|id| {
-            all.push(*id);
+            all.extend(id.as_bytes().get(..width).and_then(|bytes| Oid::from_bytes(bytes).ok()));
             true
         })
         .map_err(|e| repo.damaged(&e))?;

@@ -13,7 +13,7 @@ use git2::{ObjectFormat, Oid};
 use super::entry::Kind;
 use super::forest::Packs;
 use super::walk::{Base, Visitor, walk};
-use crate::engine::{Context, Engine};
+use crate::engine::{Context, Copied, Engine};
 use crate::finding::{CommitInfo, Match};
 use crate::scan::Monitor;
 use crate::source::git::object::{self, commit, commit_info, written};
@@ -145,9 +145,17 @@ impl Reader<'_> {
 
     fn tree(&self, bytes: &[u8], base: Option<&Base<'_, Held>>) -> Held {
         let mut held = Held::default();
-        let mut old = base.map(|base| Old::new(base.bytes, base.held));
+        let mut old = base.map(Old::new);
+        if let Some(base) = base {
+            held.entries.reserve(base.held.entries.len() + 1);
+            held.ends.reserve(base.held.entries.len() + 1);
+        }
         let mut at = 0;
         while at < bytes.len() {
+            if let Some(length) = old.as_mut().and_then(|old| old.copied(at, &mut held)) {
+                at += length;
+                continue;
+            }
             let (entry, end) = match old.as_mut().and_then(|old| old.same(&bytes[at..])) {
                 Some((entry, length)) => (entry, at + length),
                 None => {
@@ -182,18 +190,44 @@ impl Reader<'_> {
 struct Old<'a> {
     bytes: &'a [u8],
     held: &'a Held,
+    /// What was copied of it, as far as it is still to come.
+    runs: &'a [Copied],
     /// The entry that is next.
     next: usize,
 }
 
 impl<'a> Old<'a> {
-    fn new(bytes: &'a [u8], held: &'a Held) -> Self {
-        Old { bytes, held, next: 0 }
+    fn new(base: &Base<'a, Held>) -> Self {
+        Old { bytes: base.bytes, held: base.held, runs: base.runs, next: 0 }
+    }
+
+    /// Where an entry begins.
+    fn start(&self, entry: usize) -> usize {
+        entry.checked_sub(1).map_or(0, |before| self.held.ends[before] as usize)
     }
 
     fn raw(&self, at: usize) -> Option<&'a [u8]> {
-        let start = if at == 0 { 0 } else { self.held.ends[at - 1] as usize };
-        self.held.ends.get(at).map(|end| &self.bytes[start..*end as usize])
+        self.held.ends.get(at).map(|end| &self.bytes[self.start(at)..*end as usize])
+    }
+
+    /// If the new tree goes on at `at` with a copy of the old one's next entries: takes those over that the copy holds
+    /// as a whole, and says how many bytes they have.
+    fn copied(&mut self, at: usize, held: &mut Held) -> Option<usize> {
+        while self.runs.first().is_some_and(|run| run.range().end <= at) {
+            self.runs = &self.runs[1..];
+        }
+        let run = self.runs.first().filter(|run| run.to <= at)?;
+        let start = self.start(self.next);
+        if run.from + (at - run.to) != start {
+            return None;
+        }
+        let ends = &self.held.ends[self.next..];
+        let count = ends.partition_point(|end| *end as usize <= run.from + run.length);
+        let length = *ends[..count].last()? as usize - start;
+        held.entries.extend_from_slice(&self.held.entries[self.next..self.next + count]);
+        held.ends.extend(ends[..count].iter().map(|end| (*end as usize - start + at) as u32));
+        self.next += count;
+        Some(length)
     }
 
     /// If the new tree goes on with the old one's next entry: that, and its length in bytes.
