@@ -9,6 +9,8 @@
 //! repositories written by `git fast-import`. Times are the best of several runs, taken in turn with what they are
 //! compared to; memory is the peak resident set that Linux reports. Nothing here asserts.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};

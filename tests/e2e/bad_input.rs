@@ -61,7 +61,7 @@ fn what_may_not_be_read_makes_the_scan_incomplete() {
     let folder = Folder::new();
     let file = folder.write("locked/a.env", "x");
     let locked = file.parent().expect("in a folder");
-    fs::set_permissions(locked, fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(locked, fs::Permissions::from_mode(0o000)).expect("it is ours");
     // Root reads everything: ask the system whether it does.
     let can_read = fs::read_dir(locked).is_ok();
     let ran = folder.scan(&[]);

@@ -123,6 +123,9 @@ pub(crate) struct What {
     /// Objects too that no branch, tag or reflog reaches
     #[arg(long)]
     pub(crate) unreachable: bool,
+    /// Read every object of the history by itself through libgit2: slow, with the same report
+    #[arg(long, hide = true)]
+    pub(crate) plain_history: bool,
     /// Submodules too, each as a repository of its own
     #[arg(long)]
     pub(crate) submodules: bool,

@@ -220,6 +220,7 @@ impl<'a> Job<'a> {
             filter: PathFilter::new(&self.include, &self.exclude)?,
             index: std::env::var_os("GIT_INDEX_FILE").filter(|_| self.args.what.staged).map(PathBuf::from),
             now: self.now,
+            plain: self.args.what.plain_history,
         })
     }
 }

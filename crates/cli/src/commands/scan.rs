@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Scan) -> anyhow::Result<Outcome> {
     let report = report(&job, &targets, trusted, scanned, &fingerprinter, key.as_ref())?;
     jobs.write(&report, &args.output)?;
     if args.output.stats {
-        stats(&report, read, start.elapsed());
+        stats(&report, &job.monitor, read, start.elapsed());
     }
     Ok(outcome(&report, args.output.exit_zero))
 }
@@ -251,7 +251,7 @@ pub(super) fn today(now: i64) -> jiff::civil::Date {
 }
 
 #[expect(clippy::print_stderr, reason = "--stats prints there")]
-fn stats(report: &Report, read: Duration, all: Duration) {
+fn stats(report: &Report, monitor: &Monitor, read: Duration, all: Duration) {
     let c = &report.coverage;
     let megabytes = c.bytes as f64 / 1e6;
     eprintln!(
@@ -264,4 +264,13 @@ fn stats(report: &Report, read: Duration, all: Duration) {
         megabytes / read.as_secs_f64().max(1e-6),
         all.as_secs_f64()
     );
+    let (entries, inflated) = monitor.packed();
+    if entries > 0 {
+        eprintln!("{entries} entries of packs inflated to {:.1} MB", inflated as f64 / 1e6);
+    }
+    let times: Vec<String> =
+        monitor.times().iter().map(|(name, time)| format!("{name} {:.3} s", time.as_secs_f64())).collect();
+    if !times.is_empty() {
+        eprintln!("{}", times.join("  "));
+    }
 }

@@ -6,10 +6,12 @@
 
 mod encoding;
 mod excerpt;
+mod frequency;
 mod lines;
 mod overlap;
 mod prefilter;
 mod stream;
+mod trail;
 
 use std::fmt;
 use std::ops::Range;
@@ -32,6 +34,7 @@ use lines::Lines;
 use prefilter::Prefilter;
 
 pub use stream::{CHUNK, StreamError};
+pub(crate) use trail::{Copied, Origin, Trail};
 
 /// Largest compiled regex, in bytes of memory.
 const REGEX_SIZE: usize = 4 * 1024 * 1024;
@@ -116,9 +119,39 @@ impl fmt::Display for Trace {
 struct Compiled {
     regex: OnceLock<Option<meta::Regex>>,
     patterns: OnceLock<Patterns>,
-    files: Option<GlobSet>,
+    /// Whether the rule looks at files of certain paths only.
+    has_files: bool,
     /// Whether the rule looks at some texts only.
     limited: bool,
+}
+
+/// The globs of the rules that look at certain files only, as one set: a path is matched once, not once a rule.
+#[derive(Debug)]
+struct FileRules {
+    set: GlobSet,
+    /// The rule of each glob.
+    owners: Vec<u32>,
+}
+
+impl FileRules {
+    fn new(rules: &[Rule]) -> Self {
+        let mut set = GlobSetBuilder::new();
+        let mut owners = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            for glob in rule.files.iter().filter_map(|glob| Glob::new(glob).ok()) {
+                set.add(glob);
+                owners.push(index as u32);
+            }
+        }
+        // Every glob parses by itself; together they fail only when they are too many for memory, and then match nothing.
+        FileRules { set: set.build().unwrap_or_default(), owners }
+    }
+
+    /// The rules that look at files of this path.
+    fn of(&self, path: &[u8]) -> Vec<u32> {
+        let matches = self.set.matches(String::from_utf8_lossy(path).as_ref());
+        matches.into_iter().map(|glob| self.owners[glob]).collect()
+    }
 }
 
 /// Everything needed to scan bytes. Shared by all threads.
@@ -127,6 +160,8 @@ pub struct Engine {
     rules: RuleSet,
     compiled: Vec<Compiled>,
     prefilter: OnceLock<Option<Prefilter>>,
+    /// The globs of all rules that look at certain files only.
+    files: OnceLock<FileRules>,
     /// Rules without anchors, which run on whole files that their globs choose.
     whole: Vec<usize>,
     /// Longest reach of any rule, in bytes.
@@ -148,7 +183,7 @@ impl Engine {
         let compiled = rules.rules().iter().map(Compiled::new).collect::<Result<Vec<_>, _>>()?;
         let whole = (0..compiled.len()).filter(|&i| rules.rules()[i].anchors.is_empty()).collect();
         let reach = rules.rules().iter().map(|rule| rule.reach as usize).max().unwrap_or(0);
-        Ok(Engine { compiled, prefilter: OnceLock::new(), whole, reach, rules })
+        Ok(Engine { compiled, prefilter: OnceLock::new(), files: OnceLock::new(), whole, reach, rules })
     }
 
     /// The rules in use.
@@ -207,38 +242,36 @@ impl Engine {
         context: &Context<'_>,
         trace: &mut dyn FnMut(usize, Range<usize>, Step),
     ) -> Vec<Raw> {
-        let mut search = Search {
-            engine: self,
-            text,
-            context,
-            file: OnceLock::new(),
-            is_binary: OnceLock::new(),
-            found: Vec::new(),
-            trace,
-        };
-        for &rule in &self.whole {
-            if search.applies(rule) {
-                search.window(rule, 0..text.len());
-            }
+        let mut search = Search::new(self, text, context, trace);
+        search.whole();
+        if let Some(prefilter) = self.prefilter() {
+            prefilter.each(text, |rule, start, end| search.hit(rule, start, end));
         }
-        let Some(prefilter) = self.prefilter.get_or_init(|| Prefilter::new(self.rules.rules())) else {
-            return search.found;
-        };
-        let mut windows: Vec<(u32, Range<usize>)> = Vec::new();
-        prefilter.each(text, |rule, start, end| {
-            if self.compiled[rule].limited && !search.applies(rule) {
-                (search.trace)(rule, start..end, Step::OtherFile);
-            } else if self.rule(rule).starts_with_anchor {
-                search.at(rule, start, end);
-            } else {
-                push_window(&mut windows, rule, self.window(text, rule, start, end));
-            }
-        });
-        windows.sort_unstable_by_key(|(rule, window)| (*rule, window.start));
-        for (rule, window) in merged(windows) {
-            search.window(rule as usize, window);
-        }
+        search.end();
         search.found
+    }
+
+    /// The same where the anchors are known, and perhaps windows without a match; such windows of this text.
+    fn raw_at(
+        &self,
+        text: &[u8],
+        context: &Context<'_>,
+        hits: &[trail::Hit],
+        origin: Option<Origin<'_>>,
+    ) -> (Vec<Raw>, Vec<trail::Miss>) {
+        let mut trace = |_, _, _| {};
+        let mut search = Search { origin, keep: true, ..Search::new(self, text, context, &mut trace) };
+        search.whole();
+        for hit in hits {
+            search.hit(hit.rule as usize, hit.start as usize, hit.end as usize);
+        }
+        search.end();
+        (search.found, search.misses)
+    }
+
+    /// The search for anchors; `None` when there is no anchor at all.
+    fn prefilter(&self) -> Option<&Prefilter> {
+        self.prefilter.get_or_init(|| Prefilter::new(self.rules.rules())).as_ref()
     }
 
     /// Where a rule could match around an anchor.
@@ -342,20 +375,14 @@ fn merged(windows: Vec<(u32, Range<usize>)>) -> impl Iterator<Item = (u32, Range
 impl Compiled {
     fn new(rule: &Rule) -> Result<Self, RuleError> {
         let invalid = |why: String| RuleError::Invalid { path: format!("rule `{}`", rule.id).into(), why };
-        let files = if rule.files.is_empty() {
-            None
-        } else {
-            let mut set = GlobSetBuilder::new();
-            for glob in rule.files.iter() {
-                set.add(Glob::new(glob).map_err(|e| invalid(e.to_string()))?);
-            }
-            Some(set.build().map_err(|e| invalid(e.to_string()))?)
-        };
+        for glob in rule.files.iter() {
+            Glob::new(glob).map_err(|e| invalid(e.to_string()))?;
+        }
         Ok(Compiled {
             regex: OnceLock::new(),
             patterns: OnceLock::new(),
-            limited: files.is_some() || rule.kind == Kind::Generic,
-            files,
+            has_files: !rule.files.is_empty(),
+            limited: !rule.files.is_empty() || rule.kind == Kind::Generic,
         })
     }
 
@@ -404,20 +431,103 @@ struct Search<'a, 'e> {
     context: &'a Context<'a>,
     file: OnceLock<FileKind>,
     is_binary: OnceLock<bool>,
+    /// Rules whose globs match the path.
+    chosen: OnceLock<Vec<u32>>,
+    /// What is known of the text that this one is built from.
+    origin: Option<Origin<'a>>,
+    /// Where rules could match that may match anywhere around their anchor.
+    windows: Vec<(u32, Range<usize>)>,
+    /// Whether to note windows in which the pattern did not match; and those windows.
+    keep: bool,
+    misses: Vec<trail::Miss>,
     found: Vec<Raw>,
     trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
 }
 
-impl Search<'_, '_> {
+impl<'a, 'e> Search<'a, 'e> {
+    fn new(
+        engine: &'e Engine,
+        text: &'a [u8],
+        context: &'a Context<'a>,
+        trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
+    ) -> Self {
+        Search {
+            engine,
+            text,
+            context,
+            file: OnceLock::new(),
+            is_binary: OnceLock::new(),
+            chosen: OnceLock::new(),
+            origin: None,
+            windows: Vec::new(),
+            keep: false,
+            misses: Vec::new(),
+            found: Vec::new(),
+            trace,
+        }
+    }
+
+    /// Runs the rules without anchors.
+    fn whole(&mut self) {
+        let engine = self.engine;
+        for &rule in &engine.whole {
+            if self.applies(rule) {
+                self.window(rule, 0..self.text.len());
+            }
+        }
+    }
+
+    /// An anchor was seen: runs its rule, or puts the window aside until all anchors are known.
+    fn hit(&mut self, rule: usize, start: usize, end: usize) {
+        if self.engine.compiled[rule].limited && !self.applies(rule) {
+            (self.trace)(rule, start..end, Step::OtherFile);
+        } else if self.engine.rule(rule).starts_with_anchor {
+            self.at(rule, start, end);
+        } else {
+            let window = self.engine.window(self.text, rule, start, end);
+            push_window(&mut self.windows, rule, window);
+        }
+    }
+
+    /// All anchors were seen: runs what was put aside.
+    fn end(&mut self) {
+        let mut windows = std::mem::take(&mut self.windows);
+        windows.sort_unstable_by_key(|(rule, window)| (*rule, window.start));
+        for (rule, window) in merged(windows) {
+            self.window(rule as usize, window);
+        }
+    }
+
+    /// Whether a window is known to hold no match; notes it, if so.
+    fn is_miss(&mut self, rule: usize, window: &Range<usize>) -> bool {
+        let is_miss = self.origin.is_some_and(|origin| origin.misses(rule, window, self.text.len()));
+        if is_miss {
+            self.note_miss(rule, window);
+        }
+        is_miss
+    }
+
+    fn note_miss(&mut self, rule: usize, window: &Range<usize>) {
+        if self.keep {
+            let (start, end) = (window.start as u32, window.end as u32);
+            self.misses.push(trail::Miss { rule: rule as u32, start, end });
+        }
+    }
+
     /// Whether a rule looks at this text: names that say "secret" mean nothing in binary files, and some rules look at
     /// files of certain paths only.
     fn applies(&self, rule: usize) -> bool {
         if self.engine.rule(rule).kind == Kind::Generic && self.is_binary() {
             return false;
         }
-        let Some(files) = &self.engine.compiled[rule].files else { return true };
-        let path = self.context.path.unwrap_or_default();
-        files.is_match(String::from_utf8_lossy(path).as_ref())
+        if !self.engine.compiled[rule].has_files {
+            return true;
+        }
+        let rules = self.chosen.get_or_init(|| {
+            let files = self.engine.files.get_or_init(|| FileRules::new(self.engine.rules.rules()));
+            files.of(self.context.path.unwrap_or_default())
+        });
+        rules.contains(&(rule as u32))
     }
 
     /// Whether the text is binary, as git tells it: a NUL among the first 8,000 bytes.
@@ -435,8 +545,12 @@ impl Search<'_, '_> {
         } else {
             memchr::memchr(b'\n', &self.text[end..limit.max(end)]).map_or(limit.max(end), |i| end + i)
         };
+        if self.is_miss(rule, &(start..limit)) {
+            return;
+        }
         let input = Input::new(self.text).range(start..limit).anchored(Anchored::Yes);
         if self.next_match(rule, regex, input).is_none() {
+            self.note_miss(rule, &(start..limit));
             let anchor = crate::path::printable(&self.text[start..end]);
             (self.trace)(rule, start..end, Step::NoMatch { anchor });
         }
@@ -446,6 +560,9 @@ impl Search<'_, '_> {
     fn window(&mut self, rule: usize, window: Range<usize>) {
         let engine = self.engine;
         let Some(regex) = engine.compiled[rule].regex(engine.rule(rule)) else { return };
+        if self.is_miss(rule, &window) {
+            return;
+        }
         let (mut at, mut any) = (window.start, false);
         while at <= window.end {
             let input = Input::new(self.text).range(at..window.end);
@@ -454,6 +571,7 @@ impl Search<'_, '_> {
             at = next.max(at + 1);
         }
         if !any {
+            self.note_miss(rule, &window);
             let shown = &self.text[window.start..window.end.min(window.start + 40)];
             let anchor = format!("in {}…", crate::path::printable(&shown[..shown.len().min(8)]));
             (self.trace)(rule, window, Step::NoMatch { anchor });
@@ -478,7 +596,7 @@ impl Search<'_, '_> {
         let definition = self.engine.rule(rule);
         if !check::boundary_holds(definition.boundary, self.text, &span) {
             let why = "a letter, digit or `_` directly before or after the secret".to_owned();
-            (self.trace)(rule, span.clone(), Step::Dropped { why });
+            (self.trace)(rule, span, Step::Dropped { why });
             return Some(whole.start + 1);
         }
         let verdict = check::run(

@@ -1,8 +1,8 @@
 //! Where in a text could any rule match at all?
 //!
-//! Of each anchor one window of three bytes is chosen, the rarest. A table of 2^16 bits says for every three bytes of
+//! Of each anchor one window of three bytes is chosen, the rarest. A table of 2^17 bits says for every three bytes of
 //! the text, folded to lower case, whether some anchor may have them as its window; all but one or two in a hundred
-//! places end there, after a multiplication and a look into 8 KiB that stay in the first cache. What passes is compared
+//! places end there, after a multiplication and a look into 16 KiB that stay in the first cache. What passes is compared
 //! with the anchors of its bucket. That is several times faster than an automaton over thousands of anchors, which
 //! misses the cache on every other byte. Sets so large that the table would fill up get the automaton all the same.
 
@@ -10,12 +10,18 @@ use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
+use super::frequency;
 use crate::rule::Rule;
 
 /// Most distinct anchors for the table; beyond, an automaton takes over.
 const MAX_GRAMS: usize = 8192;
 /// Folds ASCII letters to lower case. Other bytes change too, the same way in anchors and texts.
 const FOLD: u64 = 0x2020_2020_2020_2020;
+/// Bits of a window's hash. With the two thousand anchors of the built-in rules, one or two places in a hundred pass by
+/// chance; a larger table would crowd the first cache.
+const BITS: u32 = 17;
+/// Words of the table.
+const WORDS: usize = (1 << BITS) / 64;
 /// Bytes that eight windows of three take.
 const BLOCK: usize = 10;
 
@@ -36,6 +42,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Prefilter {
     anchors: Vec<Anchor>,
+    longest: usize,
     search: Search,
 }
 
@@ -67,7 +74,13 @@ impl Prefilter {
         } else {
             Search::Automaton(automaton(&anchors))
         };
-        Some(Prefilter { anchors, search })
+        let longest = anchors.iter().map(|anchor| anchor.text.len()).max().unwrap_or(0);
+        Some(Prefilter { anchors, longest, search })
+    }
+
+    /// Bytes of the longest anchor.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Calls back for each rule and each place of one of its anchors: rule, start, end.
@@ -106,9 +119,11 @@ fn automaton(anchors: &[Anchor]) -> AhoCorasick {
 #[derive(Debug)]
 struct Grams {
     /// One bit for each hash of a window.
-    gate: Box<[u64; 1024]>,
-    /// Where the entries of a hash begin in `entries`; they end where those of the next begin.
-    starts: Box<[u16]>,
+    gate: Box<[u64; WORDS]>,
+    /// Bits that are set in the words before each word.
+    ranks: Box<[u16]>,
+    /// Where the entries of the hash with a rank begin in `entries`; they end where those of the next begin.
+    starts: Vec<u16>,
     entries: Vec<Entry>,
 }
 
@@ -117,50 +132,57 @@ struct Grams {
 struct Entry {
     anchor: u16,
     offset: u16,
-    /// The window and the byte after it, if the anchor has one, folded.
-    folded: u32,
+    /// The window and the byte after it, if the anchor has one; folded, if some rule ignores case.
+    wanted: u32,
     /// Which of the four bytes count.
     mask: u32,
+    /// What folds the text before it is compared.
+    fold: u32,
 }
 
 impl Entry {
-    fn new(index: usize, anchor: &[u8]) -> (u16, Self) {
-        let offset = rarest_window(anchor);
-        let fourth = anchor.get(offset + 3).copied();
-        let window =
-            u32::from_le_bytes([anchor[offset], anchor[offset + 1], anchor[offset + 2], fourth.unwrap_or(0)]);
+    fn new(index: usize, anchor: &Anchor) -> (u32, Self) {
+        let text = &anchor.text;
+        let offset = rarest_window(text);
+        let fourth = text.get(offset + 3).copied();
+        let window = u32::from_le_bytes([text[offset], text[offset + 1], text[offset + 2], fourth.unwrap_or(0)]);
         let mask = if fourth.is_some() { u32::MAX } else { 0xff_ffff };
-        let entry = Entry {
-            anchor: index as u16,
-            offset: offset as u16,
-            folded: (window | FOLD as u32) & mask,
-            mask,
-        };
-        (hash(window | FOLD as u32), entry)
+        let ignores_case = anchor.rules.is_empty() || anchor.rules.iter().any(|rule| rule.ignore_case);
+        let fold = if ignores_case { FOLD as u32 } else { 0 };
+        let wanted = (window | fold) & mask;
+        (hash(window | FOLD as u32), Entry { anchor: index as u16, offset: offset as u16, wanted, mask, fold })
     }
 }
 
 impl Grams {
     fn new(anchors: &[Anchor]) -> Self {
-        let mut hashed: Vec<(u16, Entry)> =
-            anchors.iter().enumerate().map(|(index, anchor)| Entry::new(index, &anchor.text)).collect();
+        let mut hashed: Vec<(u32, Entry)> =
+            anchors.iter().enumerate().map(|(index, anchor)| Entry::new(index, anchor)).collect();
         hashed.sort_by_key(|(hash, entry)| (*hash, entry.anchor));
-        let mut gate = Box::new([0_u64; 1024]);
-        let mut starts = vec![0_u16; (1 << 16) + 1].into_boxed_slice();
-        for (hash, _) in &hashed {
-            gate[usize::from(*hash >> 6)] |= 1 << (hash & 63);
-            starts[usize::from(*hash) + 1] += 1;
+        let mut gate = Box::new([0_u64; WORDS]);
+        let mut starts = Vec::new();
+        for (at, (hash, _)) in hashed.iter().enumerate() {
+            if at == 0 || hashed[at - 1].0 != *hash {
+                starts.push(at as u16);
+            }
+            gate[(hash >> 6) as usize] |= 1 << (hash & 63);
         }
-        for at in 1..starts.len() {
-            starts[at] += starts[at - 1];
-        }
-        Grams { gate, starts, entries: hashed.into_iter().map(|(_, entry)| entry).collect() }
+        starts.push(hashed.len() as u16);
+        let ranks = gate
+            .iter()
+            .scan(0, |before, word| {
+                let rank = *before;
+                *before += word.count_ones() as u16;
+                Some(rank)
+            })
+            .collect();
+        Grams { gate, ranks, starts, entries: hashed.into_iter().map(|(_, entry)| entry).collect() }
     }
 
     /// 1 if the window may be an anchor's.
     #[inline]
-    fn gate(&self, hash: u16) -> u64 {
-        self.gate[usize::from(hash >> 6)] >> (hash & 63) & 1
+    fn gate(&self, hash: u32) -> u64 {
+        self.gate[(hash >> 6) as usize % WORDS] >> (hash & 63) & 1
     }
 
     fn each(&self, text: &[u8], anchors: &[Anchor], found: &mut dyn FnMut(usize, usize)) {
@@ -202,29 +224,37 @@ impl Grams {
     }
 
     /// Compares with the anchors whose window may stand at `at`.
-    #[inline(never)]
+    #[inline]
     fn bucket(
         &self,
-        hash: u16,
+        hash: u32,
         at: usize,
         text: &[u8],
         anchors: &[Anchor],
         found: &mut dyn FnMut(usize, usize),
     ) {
-        let range =
-            usize::from(self.starts[usize::from(hash)])..usize::from(self.starts[usize::from(hash) + 1]);
-        let byte = |i: usize| text.get(at + i).copied().unwrap_or(0);
-        let there = u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)]) | FOLD as u32;
-        for entry in &self.entries[range] {
-            if there & entry.mask != entry.folded {
-                continue;
+        let word = (hash >> 6) as usize % WORDS;
+        let below = self.gate[word] & ((1 << (hash & 63)) - 1);
+        let rank = usize::from(self.ranks[word]) + below.count_ones() as usize;
+        let entries = &self.entries[usize::from(self.starts[rank])..usize::from(self.starts[rank + 1])];
+        let there = match text.get(at..at + 4) {
+            Some(&[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
+            _ => u32::from_le_bytes([text[at], text[at + 1], text[at + 2], 0]),
+        };
+        for entry in entries {
+            if (there | entry.fold) & entry.mask == entry.wanted {
+                Self::compare(entry, at, text, anchors, found);
             }
-            let anchor = &anchors[usize::from(entry.anchor)].text;
-            let Some(start) = at.checked_sub(usize::from(entry.offset)) else { continue };
-            let stands = text.get(start..start + anchor.len());
-            if stands.is_some_and(|there| there.eq_ignore_ascii_case(anchor)) {
-                found(usize::from(entry.anchor), start);
-            }
+        }
+    }
+
+    #[inline(never)]
+    fn compare(entry: &Entry, at: usize, text: &[u8], anchors: &[Anchor], found: &mut dyn FnMut(usize, usize)) {
+        let anchor = &anchors[usize::from(entry.anchor)].text;
+        let Some(start) = at.checked_sub(usize::from(entry.offset)) else { return };
+        let stands = text.get(start..start + anchor.len());
+        if stands.is_some_and(|there| there.eq_ignore_ascii_case(anchor)) {
+            found(usize::from(entry.anchor), start);
         }
     }
 }
@@ -235,32 +265,16 @@ fn folded(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_le_bytes) | FOLD
 }
 
-/// Sixteen bits of the three lower bytes of a folded window (Fibonacci hashing).
+/// [`BITS`] bits of the three lower bytes of a folded window (Fibonacci hashing).
 #[inline]
-fn hash(window: u32) -> u16 {
-    ((window << 8).wrapping_mul(0x9e37_79b1) >> 16) as u16
+fn hash(window: u32) -> u32 {
+    (window << 8).wrapping_mul(0x9e37_79b1) >> (32 - BITS)
 }
 
 /// Where in an anchor the three bytes stand that texts have least often.
 fn rarest_window(anchor: &[u8]) -> usize {
-    let cost = |at: &usize| -> u32 { anchor[*at..at + 3].iter().map(|b| commonness(*b)).sum() };
+    let cost = |at: &usize| frequency::of_three(anchor[*at], anchor[*at + 1], anchor[*at + 2]);
     (0..=anchor.len().saturating_sub(3)).min_by_key(cost).unwrap_or(0)
-}
-
-/// How often a byte occurs in source code, as a rough logarithm: letters in the order of English, with the rarer ones
-/// far apart.
-fn commonness(byte: u8) -> u32 {
-    const LETTERS: &[u8] = b"zqjxkvbwygpfmuhdlcsniroate";
-    match byte.to_ascii_lowercase() {
-        b' ' => 40,
-        lower @ b'a'..=b'z' => {
-            let rank = LETTERS.iter().position(|l| *l == lower).unwrap_or(0) as u32;
-            8 + rank
-        }
-        b'_' | b'.' | b'(' | b')' | b',' | b'=' | b'"' | b'\'' | b':' | b'/' | b'-' | b';' => 22,
-        b'0'..=b'9' => 18,
-        _ => 10,
-    }
 }
 
 #[cfg(test)]

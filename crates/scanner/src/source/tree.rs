@@ -68,9 +68,14 @@ impl PathFilter {
         Ok(PathFilter { include: set(include)?, exclude: set(exclude)? })
     }
 
+    /// Whether every path is to be read.
+    pub(crate) fn is_open(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+
     /// Whether the path is to be read.
     pub fn admits(&self, path: &RepoPath) -> bool {
-        if self.include.is_none() && self.exclude.is_none() {
+        if self.is_open() {
             return true;
         }
         let text = String::from_utf8_lossy(path.as_bytes());

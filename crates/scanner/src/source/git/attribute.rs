@@ -9,21 +9,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use git2::{ObjectFormat, Oid};
 use rayon::prelude::*;
 
+use super::bits::Bits;
 use super::graph::{Graph, named};
-use super::history::{Found, Inventory};
-use super::object::{EntryKind, commit_info, entries};
-use super::odb::Odb;
-use super::repo::{Pool, Repository, blob_at};
+use super::history::Found;
+use super::inventory::Inventory;
+use super::object::{EntryKind, commit_info};
+use super::objects::Objects;
+use super::repo::Repository;
 use crate::finding::{CommitInfo, Match, Place, PlaceKind, Sighting};
 use crate::path::RepoPath;
 use crate::scan::Monitor;
 use crate::source::SourceError;
-
-/// Trees that a thread takes at a time.
-const BATCH: usize = 256;
 
 /// A path, as a name and the rest of the path below it: shared by all trees that hold the same below.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,22 +44,23 @@ pub(super) fn attribute(
     repo: &Repository,
     graph: &Graph,
     inventory: &Inventory,
+    objects: &Objects,
     found: Found,
     target: &str,
-    pool: &Pool,
     monitor: &Monitor,
 ) -> Result<Vec<Sighting>, SourceError> {
-    monitor.phase("attributing", inventory.trees.len() as u64);
-    let blobs: HashMap<Oid, u32> =
-        found.iter().enumerate().map(|(i, (blob, _))| (inventory.id_of(*blob), i as u32)).collect();
-    let trees = Trees::new(inventory, &blobs, pool, monitor)?;
+    monitor.phase("attributing", 0);
+    let blobs: HashMap<u32, u32> =
+        found.iter().enumerate().map(|(i, (blob, _))| (inventory.object(*blob), i as u32)).collect();
+    let trees = Trees::new(inventory, objects, &blobs);
     let mut keys = Keys::new(&found);
     let sets = keys.sets(graph, &trees);
     let lives = Lives::new(graph, &sets, keys.list.len());
-    let refs = Refs::new(repo, graph, &sets, keys.list.len());
+    let refs = Refs::new(repo, graph, objects, &sets, keys.list.len());
     let writer = Writer {
         repo,
         graph,
+        objects,
         found: &found,
         blobs: &blobs,
         trees: &trees,
@@ -71,115 +70,85 @@ pub(super) fn attribute(
         target,
     };
     let mut out = writer.all()?;
-    out.extend(orphans(inventory, &found, &keys, target));
+    out.extend(orphans(inventory, objects, &found, &keys, target));
     Ok(out)
 }
 
 /// The trees on the way from roots to blobs with findings.
 struct Trees {
-    holdings: HashMap<Oid, Arc<Holdings>>,
+    /// By the tree's number.
+    holdings: HashMap<u32, Arc<Holdings>>,
     tails: Vec<Tail>,
-    names: Vec<Box<[u8]>>,
-}
-
-/// What one tree says: blobs with findings by name, and its subtrees.
-struct Said {
-    blobs: Vec<(Box<[u8]>, u32)>,
-    subtrees: Vec<Oid>,
+    /// Names of tails, by the numbers that tree entries have.
+    names: HashMap<u32, Box<[u8]>>,
 }
 
 impl Trees {
-    fn new(
-        inventory: &Inventory,
-        blobs: &HashMap<Oid, u32>,
-        pool: &Pool,
-        monitor: &Monitor,
-    ) -> Result<Self, SourceError> {
-        let place: HashMap<Oid, u32> =
-            inventory.trees.iter().enumerate().map(|(i, id)| (*id, i as u32)).collect();
-        let read = |batch: &[Oid]| pool.with(|odb| say(odb, pool.format(), batch, blobs, &place, monitor));
-        let parts: Vec<Vec<(Vec<u32>, bool)>> =
-            inventory.trees.par_chunks(BATCH).map(read).collect::<Result<_, _>>()?;
+    fn new(inventory: &Inventory, objects: &Objects, blobs: &HashMap<u32, u32>) -> Self {
+        let mut wanted = Bits::new(objects.count());
+        for blob in blobs.keys() {
+            wanted.insert(*blob);
+        }
+        let mut is_tree = Bits::new(objects.count());
+        for tree in &inventory.trees {
+            is_tree.insert(*tree);
+        }
         // Edges from a tree to the trees that name it.
-        let mut above: Vec<(u32, u32)> = Vec::new();
-        let mut level: Vec<u32> = Vec::new();
-        for (tree, (subtrees, holds)) in parts.into_iter().flatten().enumerate() {
-            above.extend(subtrees.into_iter().map(|child| (child, tree as u32)));
-            if holds {
-                level.push(tree as u32);
-            }
+        let above = Above::new(inventory, objects, &is_tree);
+        let names_blob = |tree: &&u32| {
+            let entries = objects.tree(**tree).unwrap_or_default();
+            entries.iter().any(|e| e.kind() == EntryKind::Blob && wanted.contains(e.object))
+        };
+        let mut level: Vec<u32> = inventory.trees.par_iter().filter(names_blob).copied().collect();
+        let mut on_the_way = Bits::new(objects.count());
+        for tree in &level {
+            on_the_way.insert(*tree);
         }
-        above.sort_unstable();
-        let mut wanted: HashSet<u32> = level.iter().copied().collect();
         while let Some(tree) = level.pop() {
-            let from = above.partition_point(|(child, _)| *child < tree);
-            for (_, parent) in above[from..].iter().take_while(|(child, _)| *child == tree) {
-                if wanted.insert(*parent) {
-                    level.push(*parent);
-                }
-            }
+            level.extend(above.of(tree).iter().filter(|parent| on_the_way.insert(**parent)));
         }
-        let mut wanted: Vec<u32> = wanted.into_iter().collect();
-        wanted.sort_unstable();
-        let ids: Vec<Oid> = wanted.into_iter().map(|tree| inventory.trees[tree as usize]).collect();
-        Self::below(&ids, blobs, pool)
+        Self::below(inventory, objects, &on_the_way, blobs)
     }
 
-    /// Reads the wanted trees again and works out, children first, what each holds.
-    fn below(ids: &[Oid], blobs: &HashMap<Oid, u32>, pool: &Pool) -> Result<Self, SourceError> {
-        let wanted: HashSet<Oid> = ids.iter().copied().collect();
-        let mut trees = Trees { holdings: HashMap::new(), tails: Vec::new(), names: Vec::new() };
-        let mut children: HashMap<Oid, Vec<(Box<[u8]>, Oid)>> = HashMap::new();
-        let mut own: HashMap<Oid, Said> = HashMap::new();
-        pool.with(|odb| {
-            for id in ids {
-                let Ok(object) = odb.read(*id) else { continue };
-                let mut said = Said { blobs: Vec::new(), subtrees: Vec::new() };
-                let mut list = Vec::new();
-                for entry in entries(object.data(), pool.format()) {
-                    match entry.kind {
-                        EntryKind::Blob => {
-                            said.blobs.extend(blobs.get(&entry.id).map(|b| (entry.name.into(), *b)))
-                        }
-                        EntryKind::Tree if wanted.contains(&entry.id) => {
-                            list.push((entry.name.into(), entry.id));
-                            said.subtrees.push(entry.id);
-                        }
-                        _ => {}
-                    }
-                }
-                children.insert(*id, list);
-                own.insert(*id, said);
-            }
-        })?;
-        let mut interned: HashMap<Box<[u8]>, u32> = HashMap::new();
+    /// Works out, children first, what each tree on the way holds.
+    fn below(
+        inventory: &Inventory,
+        objects: &Objects,
+        on_the_way: &Bits,
+        blobs: &HashMap<u32, u32>,
+    ) -> Self {
+        let mut trees = Trees { holdings: HashMap::new(), tails: Vec::new(), names: HashMap::new() };
         let mut tails: HashMap<Tail, u32> = HashMap::new();
-        for id in children_first(ids, &own) {
+        let ids: Vec<u32> = inventory.trees.iter().copied().filter(|tree| on_the_way.contains(*tree)).collect();
+        for tree in children_first(&ids, objects, on_the_way) {
             let mut holdings = Holdings::new();
-            let mut put = |trees: &mut Trees, name: &[u8], below: u32, blob: u32| {
-                let name = *interned.entry(name.into()).or_insert_with(|| {
-                    trees.names.push(name.into());
-                    (trees.names.len() - 1) as u32
-                });
+            let mut put = |trees: &mut Trees, name: u32, below: u32, blob: u32| {
                 let tail = Tail { name, below };
                 let tail = *tails.entry(tail).or_insert_with(|| {
+                    trees.names.entry(name).or_insert_with(|| objects.name(name).into());
                     trees.tails.push(tail);
                     (trees.tails.len() - 1) as u32
                 });
                 holdings.push((tail, blob));
             };
-            for (name, blob) in own.get(&id).map(|s| s.blobs.as_slice()).unwrap_or_default() {
-                put(&mut trees, name, END, *blob);
-            }
-            for (name, child) in children.get(&id).map(Vec::as_slice).unwrap_or_default() {
-                let Some(below) = trees.holdings.get(child).cloned() else { continue };
-                for (tail, blob) in below.iter() {
-                    put(&mut trees, name, *tail, *blob);
+            let entries = objects.tree(tree).unwrap_or_default();
+            for entry in entries.iter().filter(|e| e.kind() == EntryKind::Blob) {
+                if let Some(blob) = blobs.get(&entry.object) {
+                    put(&mut trees, entry.name(), END, *blob);
                 }
             }
-            trees.holdings.insert(id, Arc::new(holdings));
+            for entry in entries.iter().filter(|e| e.kind() == EntryKind::Tree) {
+                if !on_the_way.contains(entry.object) {
+                    continue;
+                }
+                let Some(below) = trees.holdings.get(&entry.object).cloned() else { continue };
+                for (tail, blob) in below.iter() {
+                    put(&mut trees, entry.name(), *tail, *blob);
+                }
+            }
+            trees.holdings.insert(tree, Arc::new(holdings));
         }
-        Ok(trees)
+        trees
     }
 
     fn path(&self, tail: u32) -> RepoPath {
@@ -187,48 +156,58 @@ impl Trees {
         let mut at = tail;
         while at != END {
             let tail = self.tails[at as usize];
-            parts.push(&self.names[tail.name as usize]);
+            parts.push(&self.names[&tail.name]);
             at = tail.below;
         }
         RepoPath::new(parts.join(&b'/'))
     }
 }
 
-/// For each tree of a batch: the indices of its subtrees, and whether it names a blob with findings.
-fn say(
-    odb: &Odb<'_>,
-    format: ObjectFormat,
-    batch: &[Oid],
-    blobs: &HashMap<Oid, u32>,
-    place: &HashMap<Oid, u32>,
-    monitor: &Monitor,
-) -> Vec<(Vec<u32>, bool)> {
-    batch
-        .iter()
-        .map(|id| {
-            monitor.advance(0, 0);
-            let (mut subtrees, mut holds) = (Vec::new(), false);
-            // What cannot be read is in the ledger already.
-            let Ok(object) = odb.read(*id) else { return (subtrees, holds) };
-            for entry in entries(object.data(), format) {
-                match entry.kind {
-                    EntryKind::Tree => subtrees.extend(place.get(&entry.id)),
-                    EntryKind::Blob => holds |= blobs.contains_key(&entry.id),
-                    EntryKind::Submodule => {}
-                }
+/// For each tree, the trees that name it.
+struct Above {
+    /// Where the list of each number begins; it ends where the next begins.
+    starts: Vec<u32>,
+    trees: Vec<u32>,
+}
+
+impl Above {
+    fn new(inventory: &Inventory, objects: &Objects, is_tree: &Bits) -> Self {
+        let edges = |tree: u32| {
+            let entries = objects.tree(tree).unwrap_or_default();
+            entries.iter().filter(|e| e.kind() == EntryKind::Tree && is_tree.contains(e.object))
+        };
+        let mut starts = vec![0_u32; objects.count() + 1];
+        for tree in &inventory.trees {
+            edges(*tree).for_each(|entry| starts[entry.object as usize + 1] += 1);
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut trees = vec![0_u32; starts.last().map_or(0, |n| *n as usize)];
+        let mut next = starts.clone();
+        for tree in &inventory.trees {
+            for entry in edges(*tree) {
+                let slot = &mut next[entry.object as usize];
+                trees[*slot as usize] = *tree;
+                *slot += 1;
             }
-            (subtrees, holds)
-        })
-        .collect()
+        }
+        Above { starts, trees }
+    }
+
+    fn of(&self, tree: u32) -> &[u32] {
+        let tree = tree as usize;
+        &self.trees[self.starts[tree] as usize..self.starts[tree + 1] as usize]
+    }
 }
 
 /// The trees in an order in which subtrees come first. Iterative: folders nest as deep as somebody likes.
-fn children_first(ids: &[Oid], own: &HashMap<Oid, Said>) -> Vec<Oid> {
-    let mut order = Vec::with_capacity(ids.len());
-    let mut done: HashSet<Oid> = HashSet::new();
-    let mut entered: HashSet<Oid> = HashSet::new();
-    for id in ids {
-        let mut stack = vec![(*id, false)];
+fn children_first(trees: &[u32], objects: &Objects, on_the_way: &Bits) -> Vec<u32> {
+    let mut order = Vec::with_capacity(trees.len());
+    let mut done = Bits::new(objects.count());
+    let mut entered = Bits::new(objects.count());
+    for tree in trees {
+        let mut stack = vec![(*tree, false)];
         while let Some((at, children_done)) = stack.pop() {
             if children_done {
                 if done.insert(at) {
@@ -236,8 +215,9 @@ fn children_first(ids: &[Oid], own: &HashMap<Oid, Said>) -> Vec<Oid> {
                 }
             } else if entered.insert(at) {
                 stack.push((at, true));
-                let below = own.get(&at).map(|s| s.subtrees.as_slice()).unwrap_or_default();
-                stack.extend(below.iter().filter(|c| !entered.contains(*c)).map(|c| (*c, false)));
+                let below = objects.tree(at).unwrap_or_default().iter();
+                let below = below.filter(|e| e.kind() == EntryKind::Tree && on_the_way.contains(e.object));
+                stack.extend(below.filter(|e| !entered.contains(e.object)).map(|e| (e.object, false)));
             }
         }
     }
@@ -288,7 +268,7 @@ impl Keys {
     /// The keys that each commit's tree holds, sorted. Equal sets are one allocation, so that the many commits that
     /// change nothing of interest cost a pointer each.
     fn sets(&mut self, graph: &Graph, trees: &Trees) -> Vec<Arc<Vec<u32>>> {
-        let mut by_root: HashMap<Oid, Arc<Vec<u32>>> = HashMap::new();
+        let mut by_root: HashMap<u32, Arc<Vec<u32>>> = HashMap::new();
         let mut by_content: HashMap<Vec<u32>, Arc<Vec<u32>>> = HashMap::new();
         let empty = Arc::new(Vec::new());
         graph
@@ -361,8 +341,14 @@ struct Refs {
 }
 
 impl Refs {
-    fn new(repo: &Repository, graph: &Graph, sets: &[Arc<Vec<u32>>], keys: usize) -> Self {
-        let head = repo.git().head().ok().and_then(|h| graph.commit_of(h.target()?));
+    fn new(
+        repo: &Repository,
+        graph: &Graph,
+        objects: &Objects,
+        sets: &[Arc<Vec<u32>>],
+        keys: usize,
+    ) -> Self {
+        let head = repo.git().head().ok().and_then(|h| graph.commit_of(h.target()?, objects));
         let mut refs = Refs {
             head,
             in_head: vec![false; keys],
@@ -375,7 +361,7 @@ impl Refs {
             }
         }
         for reference in named(repo) {
-            let Some(tip) = graph.commit_of(reference.id) else { continue };
+            let Some(tip) = graph.commit_of(reference.id, objects) else { continue };
             let name: Arc<str> = reference.name.into();
             let lists = if reference.is_tag { &mut refs.tags } else { &mut refs.branches };
             for key in sets[tip as usize].iter() {
@@ -389,9 +375,10 @@ impl Refs {
 struct Writer<'a> {
     repo: &'a Repository,
     graph: &'a Graph,
+    objects: &'a Objects,
     found: &'a Found,
-    /// Place in `found` of each blob.
-    blobs: &'a HashMap<Oid, u32>,
+    /// Place in `found` of each blob, by its number.
+    blobs: &'a HashMap<u32, u32>,
     trees: &'a Trees,
     keys: &'a Keys,
     lives: &'a Lives,
@@ -410,10 +397,10 @@ impl Writer<'_> {
             let source = if in_head { self.refs.head } else { self.lives.introduced[key] };
             let Some(source) = source else { continue };
             let tree = self.graph.commits[source as usize].tree;
-            let Some(blob) = blob_at(&odb, self.repo.format(), tree, path.as_bytes()) else { continue };
+            let Some(blob) = self.objects.blob_at(tree, path.as_bytes()) else { continue };
             let mut info = |at: Option<u32>| {
                 let at = at?;
-                let id = self.graph.commits[at as usize].id;
+                let id = self.objects.id(self.graph.commits[at as usize].object);
                 let read = || odb.read(id).map(|object| commit_info(id, object.data())).ok();
                 if !infos.contains_key(&at) {
                     infos.insert(at, read()?);
@@ -426,7 +413,7 @@ impl Writer<'_> {
             let removed = if in_head { None } else { info(self.lives.removed[key]) };
             for hit in self.matches(blob, *secret) {
                 let mut place = Place::of(hit, PlaceKind::Blob, self.target, path.clone());
-                place.object = Some(blob.to_string());
+                place.object = Some(self.objects.id(blob).to_string());
                 place.introduced.clone_from(&introduced);
                 place.removed.clone_from(&removed);
                 place.in_head = in_head;
@@ -440,7 +427,7 @@ impl Writer<'_> {
     }
 
     /// The matches of a secret in a blob.
-    fn matches(&self, blob: Oid, secret: SecretId) -> impl Iterator<Item = &Match> {
+    fn matches(&self, blob: u32, secret: SecretId) -> impl Iterator<Item = &Match> {
         let (first_blob, first_match) = self.keys.first[secret as usize];
         let wanted = &self.found[first_blob as usize].1[first_match as usize];
         let at = self.blobs.get(&blob);
@@ -451,7 +438,13 @@ impl Writer<'_> {
 }
 
 /// Blobs that no commit holds: staged ones, tags of blobs and trees, objects that nothing reaches.
-fn orphans(inventory: &Inventory, found: &Found, keys: &Keys, target: &str) -> Vec<Sighting> {
+fn orphans(
+    inventory: &Inventory,
+    objects: &Objects,
+    found: &Found,
+    keys: &Keys,
+    target: &str,
+) -> Vec<Sighting> {
     let mut out = Vec::new();
     for (at, (blob, hits)) in found.iter().enumerate() {
         if keys.held.contains(&(at as u32)) {
@@ -459,8 +452,8 @@ fn orphans(inventory: &Inventory, found: &Found, keys: &Keys, target: &str) -> V
         }
         let kind = if inventory.staged.contains(blob) { PlaceKind::Staged } else { PlaceKind::Blob };
         for hit in hits {
-            let mut place = Place::of(hit, kind, target, inventory.path_of(*blob));
-            place.object = Some(inventory.id_of(*blob).to_string());
+            let mut place = Place::of(hit, kind, target, inventory.path_of(*blob, objects));
+            place.object = Some(objects.id(inventory.object(*blob)).to_string());
             out.push(Sighting { hit: hit.duplicate(), place });
         }
     }

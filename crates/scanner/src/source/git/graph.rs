@@ -7,7 +7,9 @@ use std::path::Path;
 
 use git2::{ObjectType, Oid};
 
+use super::bits::Bits;
 use super::object::{self, parse_id};
+use super::objects::Objects;
 use super::odb::Odb;
 use super::repo::{Repository, read};
 use crate::coverage::{Coverage, Reason};
@@ -39,8 +41,9 @@ pub(super) struct Named {
 /// A commit of the graph.
 #[derive(Clone, Debug)]
 pub(super) struct Commit {
-    pub(super) id: Oid,
-    pub(super) tree: Oid,
+    /// Its number, as that of its tree.
+    pub(super) object: u32,
+    pub(super) tree: u32,
     /// Indices of the parents that the walk reached.
     pub(super) parents: Vec<u32>,
     pub(super) time: i64,
@@ -52,13 +55,14 @@ pub(super) struct Commit {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) commits: Vec<Commit>,
-    pub(super) index: HashMap<Oid, u32>,
+    /// Place in `commits` of each commit's number.
+    index: HashMap<u32, u32>,
     pub(super) tags: Vec<Oid>,
-    /// Trees and blobs that refs or tags name without a commit.
-    pub(super) bare_trees: Vec<Oid>,
-    pub(super) bare_blobs: Vec<Oid>,
-    /// What tags name in the end.
-    peeled: HashMap<Oid, Oid>,
+    /// Trees and blobs that refs or tags name without a commit, by number.
+    pub(super) bare_trees: Vec<u32>,
+    pub(super) bare_blobs: Vec<u32>,
+    /// What tags name in the end: the numbers of commits.
+    peeled: HashMap<Oid, u32>,
 }
 
 /// Everything that some ref or reflog names, in a fixed order: refs by name, HEADs, reflogs.
@@ -162,23 +166,25 @@ impl Graph {
     /// Walks from the tips to the roots. `max_depth` counts commits from a tip.
     pub(super) fn walk(
         repo: &Repository,
+        objects: &mut Objects,
         tips: &[Tip],
         max_depth: Option<u32>,
         coverage: &mut Coverage,
         monitor: &Monitor,
     ) -> Result<Self, SourceError> {
         let odb = repo.reader()?;
-        let shallow: HashSet<Oid> = repo.shallow().into_iter().collect();
+        let shallow = repo.shallow();
         let mut walk = Walk {
             repo,
             odb: &odb,
-            shallow,
+            shallow: shallow.into_iter().map(|id| objects.number(id)).collect(),
+            objects,
             graph: Graph::default(),
-            parents: Vec::new(),
-            seen: HashSet::new(),
+            parents: Lists::default(),
+            seen: Bits::default(),
             coverage,
         };
-        let mut level: Vec<Oid> = Vec::new();
+        let mut level: Vec<u32> = Vec::new();
         for tip in tips {
             walk.tip(tip, &mut level);
         }
@@ -201,28 +207,42 @@ impl Graph {
             level = next;
             depth += 1;
         }
-        let Walk { graph, parents, .. } = walk;
-        Ok(graph.ordered(&parents))
+        let Walk { graph, parents, objects, .. } = walk;
+        Ok(graph.ordered(&parents, objects))
     }
 
     /// Fills in the parents' indices and puts parents before children; among commits that may come next, the oldest.
-    fn ordered(mut self, parents: &[Vec<Oid>]) -> Self {
+    /// `parents` are the numbers of each commit's.
+    fn ordered(mut self, parents: &Lists, objects: &Objects) -> Self {
         let count = self.commits.len();
-        let mut children: Vec<Vec<u32>> = vec![Vec::new(); count];
+        let index = &self.index;
+        let known = |child: usize| parents.of(child).iter().filter_map(|number| index.get(number).copied());
+        let mut below = Lists::default();
         let mut waiting = vec![0_u32; count];
-        for (child, ids) in parents.iter().enumerate() {
-            for parent in ids.iter().filter_map(|id| self.index.get(id)) {
-                children[*parent as usize].push(child as u32);
-                waiting[child] += 1;
+        let mut edges: Vec<(u32, u32)> = Vec::with_capacity(parents.items.len());
+        for (child, waits) in waiting.iter_mut().enumerate() {
+            for parent in known(child) {
+                edges.push((parent, child as u32));
+                *waits += 1;
             }
         }
-        let key = |i: u32| Reverse((self.commits[i as usize].time, self.commits[i as usize].id, i));
+        edges.sort_unstable();
+        let mut edges_left = edges.as_slice();
+        for parent in 0..count as u32 {
+            let (own, rest) = edges_left.split_at(edges_left.partition_point(|(p, _)| *p == parent));
+            below.push(own.iter().map(|(_, child)| *child));
+            edges_left = rest;
+        }
+        let key = |i: u32| {
+            let commit = &self.commits[i as usize];
+            Reverse((commit.time, objects.id(commit.object), i))
+        };
         let mut ready: BinaryHeap<_> =
             (0..count as u32).filter(|i| waiting[*i as usize] == 0).map(key).collect();
         let mut order: Vec<u32> = Vec::with_capacity(count);
         while let Some(Reverse((_, _, at))) = ready.pop() {
             order.push(at);
-            for &child in &children[at as usize] {
+            for &child in below.of(at as usize) {
                 waiting[child as usize] -= 1;
                 if waiting[child as usize] == 0 {
                     ready.push(key(child));
@@ -236,37 +256,60 @@ impl Graph {
         let mut commits: Vec<Commit> = Vec::with_capacity(count);
         for old in &order {
             let mut commit = self.commits[*old as usize].clone();
-            let ids = &parents[*old as usize];
-            commit.parents =
-                ids.iter().filter_map(|id| self.index.get(id)).map(|i| place[*i as usize]).collect();
+            commit.parents = known(*old as usize).map(|i| place[i as usize]).collect();
             commits.push(commit);
         }
-        self.index = commits.iter().enumerate().map(|(i, c)| (c.id, i as u32)).collect();
+        self.index = commits.iter().enumerate().map(|(i, c)| (c.object, i as u32)).collect();
         self.commits = commits;
         self
     }
 
     /// The commit that an id of a ref means: itself, or what a tag names.
-    pub(super) fn commit_of(&self, id: Oid) -> Option<u32> {
-        let id = self.peeled.get(&id).copied().unwrap_or(id);
-        self.index.get(&id).copied()
+    pub(super) fn commit_of(&self, id: Oid, objects: &Objects) -> Option<u32> {
+        let object = self.peeled.get(&id).copied().or_else(|| objects.find(id))?;
+        self.index.get(&object).copied()
+    }
+
+    /// Whether a number is that of a commit of the graph.
+    pub(super) fn holds(&self, object: u32) -> bool {
+        self.index.contains_key(&object)
+    }
+}
+
+/// Lists of numbers, one after the other.
+#[derive(Debug, Default)]
+struct Lists {
+    items: Vec<u32>,
+    ends: Vec<usize>,
+}
+
+impl Lists {
+    fn push(&mut self, list: impl IntoIterator<Item = u32>) {
+        self.items.extend(list);
+        self.ends.push(self.items.len());
+    }
+
+    fn of(&self, at: usize) -> &[u32] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.items[start..self.ends[at]]
     }
 }
 
 struct Walk<'a> {
     repo: &'a Repository,
     odb: &'a Odb<'a>,
-    shallow: HashSet<Oid>,
+    objects: &'a mut Objects,
+    shallow: HashSet<u32>,
     graph: Graph,
-    /// Parents' ids, in the order of `graph.commits`.
-    parents: Vec<Vec<Oid>>,
-    seen: HashSet<Oid>,
+    /// Parents' numbers, in the order of `graph.commits`.
+    parents: Lists,
+    seen: Bits,
     coverage: &'a mut Coverage,
 }
 
 impl Walk<'_> {
     /// A tip of any kind; commits go to the first level of the walk.
-    fn tip(&mut self, tip: &Tip, level: &mut Vec<Oid>) {
+    fn tip(&mut self, tip: &Tip, level: &mut Vec<u32>) {
         let mut id = tip.id;
         for _ in 0..MAX_TAGS {
             let kind = match self.odb.read_header(id) {
@@ -280,51 +323,52 @@ impl Walk<'_> {
             };
             match kind {
                 ObjectType::Commit => {
-                    self.graph.peeled.insert(tip.id, id);
-                    if self.seen.insert(id) {
-                        level.push(id);
+                    let number = self.objects.number(id);
+                    self.graph.peeled.insert(tip.id, number);
+                    if self.seen.insert(number) {
+                        level.push(number);
                     }
                     return;
                 }
                 ObjectType::Tag => {
                     let Some(object) = read(self.odb, id, "tag", self.coverage) else { return };
-                    if self.seen.insert(id) {
+                    if self.seen.insert(self.objects.number(id)) {
                         self.graph.tags.push(id);
                     }
                     let Some(target) = object::tag_target(object.data(), self.repo.format()) else { return };
                     id = target;
                 }
-                ObjectType::Tree if self.seen.insert(id) => return self.graph.bare_trees.push(id),
-                ObjectType::Blob if self.seen.insert(id) => return self.graph.bare_blobs.push(id),
+                ObjectType::Tree | ObjectType::Blob => {
+                    let number = self.objects.number(id);
+                    if self.seen.insert(number) {
+                        let trees = kind == ObjectType::Tree;
+                        let graph = &mut self.graph;
+                        if trees { &mut graph.bare_trees } else { &mut graph.bare_blobs }.push(number);
+                    }
+                    return;
+                }
                 _ => return,
             }
         }
     }
 
-    fn commit(&mut self, id: Oid, next: &mut Vec<Oid>) {
-        let Some(object) = read(self.odb, id, "commit", self.coverage) else { return };
-        let Some(head) = object::commit(object.data(), self.repo.format()) else {
-            self.coverage.skip(Reason::Corrupt, id.to_string().as_bytes(), "commit without a tree");
-            return;
-        };
-        let is_boundary = self.shallow.contains(&id);
-        let parents = if is_boundary { Vec::new() } else { head.parents };
+    fn commit(&mut self, object: u32, next: &mut Vec<u32>) {
+        let Some(head) = self.objects.head(self.odb, object, self.coverage) else { return };
+        let is_boundary = self.shallow.contains(&object);
+        let parents = if is_boundary { &[] } else { self.objects.parents(&head) };
         if is_boundary {
-            self.coverage.skip(
-                Reason::Shallow,
-                id.to_string().as_bytes(),
-                "commits before this one are not here",
-            );
+            let id = self.objects.id(object).to_string();
+            self.coverage.skip(Reason::Shallow, id.as_bytes(), "commits before this one are not here");
         }
         next.extend(parents.iter().copied().filter(|parent| self.seen.insert(*parent)));
-        self.graph.index.insert(id, self.graph.commits.len() as u32);
+        self.graph.index.insert(object, self.graph.commits.len() as u32);
+        self.parents.push(parents.iter().copied());
         self.graph.commits.push(Commit {
-            id,
+            object,
             tree: head.tree,
             parents: Vec::new(),
             time: head.time,
             is_boundary,
         });
-        self.parents.push(parents);
     }
 }

@@ -6,17 +6,24 @@
 //! - `repo`: opening, and reading single objects;
 //! - `odb`: loose objects by own code, packed ones through libgit2;
 //! - [`object`]: commits, trees and tags out of their bytes;
+//! - [`objects`]: what commits and trees say, in numbers;
 //! - [`graph`]: which commits there are, from which refs and reflogs;
-//! - [`history`]: the plain path: every reachable blob once, whole. It is the oracle of any faster one;
+//! - [`inventory`]: which trees and blobs these reach;
+//! - [`pack`]: packs read as they lie on the disk;
+//! - [`history`]: the whole history, from packs or, as the oracle of that, object by object;
 //! - [`attribute`]: which commits and paths a blob with findings belongs to;
 //! - [`change`]: what a commit, a range or a push adds.
 
 mod attribute;
+mod bits;
 mod change;
 mod graph;
 mod history;
+mod inventory;
 mod object;
+mod objects;
 mod odb;
+mod pack;
 mod repo;
 mod setup;
 #[cfg(test)]
@@ -24,4 +31,5 @@ mod tests;
 
 pub use change::{Change, Quarantine, pre_receive, range, staged};
 pub use history::{HistoryOptions, history};
+pub use pack::inflate_all;
 pub use repo::Repository;

@@ -3,6 +3,8 @@
 //! Parsed here and not by libgit2, because a scan must read what a strict parser refuses: odd modes, missing headers,
 //! names that no checkout would take. What cannot be made out is left out, never an error.
 
+use std::ops::Range;
+
 use git2::{ObjectFormat, Oid};
 
 use crate::finding::CommitInfo;
@@ -28,26 +30,33 @@ pub(super) enum EntryKind {
 
 /// The entries of a tree. Stops where the bytes make no sense.
 pub(super) fn entries(mut bytes: &[u8], format: ObjectFormat) -> impl Iterator<Item = Entry<'_>> {
-    let width = id_width(format);
     std::iter::from_fn(move || {
-        let space = memchr::memchr(b' ', bytes)?;
-        let nul = space + 1 + memchr::memchr(0, &bytes[space + 1..])?;
-        let id = bytes.get(nul + 1..nul + 1 + width)?;
-        let mode = bytes[..space].iter().try_fold(0_u32, |mode, digit| {
-            (b'0'..=b'7').contains(digit).then(|| mode.wrapping_mul(8) + u32::from(digit - b'0'))
-        })?;
-        let kind = match mode & 0o170_000 {
-            0o040_000 => EntryKind::Tree,
-            0o160_000 => EntryKind::Submodule,
-            _ => EntryKind::Blob,
-        };
-        let entry = Entry { kind, name: &bytes[space + 1..nul], id: Oid::from_bytes(id).ok()? };
-        bytes = &bytes[nul + 1 + width..];
+        let (entry, rest) = entry(bytes, format)?;
+        bytes = rest;
         Some(entry)
     })
 }
 
-fn id_width(format: ObjectFormat) -> usize {
+/// The first entry of these bytes of a tree, and what follows it.
+pub(super) fn entry(bytes: &[u8], format: ObjectFormat) -> Option<(Entry<'_>, &[u8])> {
+    let width = id_width(format);
+    let space = memchr::memchr(b' ', bytes)?;
+    let nul = space + 1 + memchr::memchr(0, &bytes[space + 1..])?;
+    let id = bytes.get(nul + 1..nul + 1 + width)?;
+    let mode = bytes[..space].iter().try_fold(0_u32, |mode, digit| {
+        (b'0'..=b'7').contains(digit).then(|| mode.wrapping_mul(8) + u32::from(digit - b'0'))
+    })?;
+    let kind = match mode & 0o170_000 {
+        0o040_000 => EntryKind::Tree,
+        0o160_000 => EntryKind::Submodule,
+        _ => EntryKind::Blob,
+    };
+    let entry = Entry { kind, name: &bytes[space + 1..nul], id: Oid::from_bytes(id).ok()? };
+    Some((entry, &bytes[nul + 1 + width..]))
+}
+
+/// Bytes of an object id.
+pub(super) fn id_width(format: ObjectFormat) -> usize {
     match format {
         ObjectFormat::Sha256 => 32,
         _ => 20,
@@ -98,6 +107,19 @@ pub(super) fn commit_info(id: Oid, bytes: &[u8]) -> CommitInfo {
         email: printable(email),
         summary: printable(&summary[..summary.len().min(200)]),
     }
+}
+
+/// What people wrote into a commit or tag: from the first header that is no id (author, tagger) to the end.
+pub(super) fn written(bytes: &[u8]) -> Range<usize> {
+    let mut at = 0;
+    for line in bytes.split(|b| *b == b'\n') {
+        let is_id = ["tree ", "parent ", "object ", "type "].iter().any(|h| line.starts_with(h.as_bytes()));
+        if !is_id {
+            break;
+        }
+        at += line.len() + 1;
+    }
+    at.min(bytes.len())..bytes.len()
 }
 
 fn headers(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -149,7 +149,6 @@ impl Repository {
             path: self.path.clone(),
             git_dir: self.inner.path().to_owned(),
             extra: self.extra.clone(),
-            format: self.format(),
             loose: Arc::clone(self.loose()),
             idle: Mutex::new(Vec::new()),
         }
@@ -196,7 +195,6 @@ pub(super) struct Pool {
     path: PathBuf,
     git_dir: PathBuf,
     extra: Vec<PathBuf>,
-    format: ObjectFormat,
     loose: Arc<Loose>,
     /// Held to push and pop, never while reading.
     idle: Mutex<Vec<git2::Repository>>,
@@ -214,11 +212,6 @@ impl Pool {
             handle.odb().map(|odb| run(&Odb::new(odb, &self.loose))).map_err(|e| damaged(&self.path, &e));
         self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(handle);
         result
-    }
-
-    /// Length and kind of the repository's object ids.
-    pub(super) fn format(&self) -> ObjectFormat {
-        self.format
     }
 
     fn open(&self) -> Result<git2::Repository, git2::Error> {
