@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use claviger_audit::export::{
-    Cursor, ExportError, Outgoing, Sink, SinkError, Syslog, cef, cloud_events, export, ocsf, otlp, signature,
+    Cursor, ExportError, Outgoing, SinkError, Syslog, cef, cloud_events, export, ocsf, otlp, signature,
     syslog,
 };
 use claviger_audit::reader::Reader;
 
 use super::query::POLL;
 use super::screen::Screen;
-use super::transport::{Encode, Http, Lineout, Lines, Tcp, Udp};
+use super::transport::{Encode, Http, Lineout, Lines, Tcp, Udp, WayOut};
 use super::{key, keys, open};
 use crate::Outcome;
 use crate::args_audit::{Export, ExportFormat};
@@ -56,13 +56,13 @@ pub(super) fn run(args: &Export) -> anyhow::Result<Outcome> {
 
 /// Delivers up to the head. What a receiver does not take now comes again, after pauses that grow; progress begins the
 /// count anew.
-fn deliver(reader: &Reader, cursor: &Cursor, sink: &mut dyn Sink, retries: u32) -> anyhow::Result<()> {
+fn deliver(reader: &Reader, cursor: &Cursor, sink: &mut dyn WayOut, retries: u32) -> anyhow::Result<()> {
     let (mut tries, mut stuck_at) = (0, None);
     loop {
-        let (index, why) = match export(reader, cursor, sink) {
+        let (index, why) = match export(reader, cursor, &mut *sink) {
             Ok(_) => return Ok(()),
             Err(ExportError::Sink { index, source: SinkError::Again(why) }) => (index, why),
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(sink.failure().map_or_else(|| e.into(), anyhow::Error::from)),
         };
         if stuck_at != Some(index) {
             (tries, stuck_at) = (0, Some(index));
@@ -78,7 +78,7 @@ fn deliver(reader: &Reader, cursor: &Cursor, sink: &mut dyn Sink, retries: u32) 
 }
 
 /// Everything, once, without a cursor.
-fn all(reader: &Reader, sink: &mut dyn Sink) -> anyhow::Result<()> {
+fn all(reader: &Reader, sink: &mut dyn WayOut) -> anyhow::Result<()> {
     let origin = reader.head().checkpoint().origin.clone();
     for number in 0..reader.bundles() {
         let bundle = match reader.bundle(number) {
@@ -88,12 +88,15 @@ fn all(reader: &Reader, sink: &mut dyn Sink) -> anyhow::Result<()> {
         };
         let events = bundle.entries().filter_map(|(index, entry)| Outgoing::new(&origin, index, entry).ok());
         let batch: Vec<Outgoing> = events.collect();
-        sink.deliver(&batch).context("standard output")?;
+        if let Err(e) = sink.deliver(&batch) {
+            let error = sink.failure().map_or_else(|| e.into(), anyhow::Error::from);
+            return Err(error.context("standard output"));
+        }
     }
     Ok(())
 }
 
-fn sink(args: &Export) -> anyhow::Result<Box<dyn Sink>> {
+fn sink(args: &Export) -> anyhow::Result<Box<dyn WayOut>> {
     let (scheme, rest) = args.to.split_once("://").unwrap_or(("", args.to.as_str()));
     let by_http = matches!(args.format, ExportFormat::Webhook | ExportFormat::Otlp);
     let is_syslog = args.format == ExportFormat::Syslog;
@@ -101,10 +104,8 @@ fn sink(args: &Export) -> anyhow::Result<Box<dyn Sink>> {
         "" if args.format == ExportFormat::Webhook => {
             bail!("--format webhook goes --to http://HOST:PORT/PATH")
         }
-        "" if rest == "-" => {
-            Box::new(Lines { to: Lineout::Screen(Screen::new()), encode: encode(args.format) })
-        }
-        "" => Box::new(Lines { to: Lineout::file(Path::new(rest))?, encode: encode(args.format) }),
+        "" if rest == "-" => Box::new(Lines::new(Lineout::Screen(Screen::new()), encode(args.format))),
+        "" => Box::new(Lines::new(Lineout::file(Path::new(rest))?, encode(args.format))),
         "udp" if is_syslog => Box::new(Udp::new(rest, encode(args.format))?),
         "tcp" if is_syslog => {
             Box::new(Tcp { address: rest.to_owned(), connection: None, encode: encode(args.format) })
@@ -119,7 +120,7 @@ fn sink(args: &Export) -> anyhow::Result<Box<dyn Sink>> {
     })
 }
 
-fn http(args: &Export, rest: &str) -> anyhow::Result<Box<dyn Sink>> {
+fn http(args: &Export, rest: &str) -> anyhow::Result<Box<dyn WayOut>> {
     if args.format == ExportFormat::Otlp {
         let http = Http::new(rest, "application/json", Box::new(|_| String::new()), encode(args.format))?;
         return Ok(Box::new(http));

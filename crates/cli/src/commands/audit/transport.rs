@@ -22,11 +22,37 @@ pub(super) type Encode = Box<dyn Fn(&[Outgoing]) -> Vec<Vec<u8>>>;
 /// Gives more headers for a body, each with its line end.
 pub(super) type Headers = Box<dyn Fn(&[u8]) -> String>;
 
+/// A way out. Receivers that are away come back; a pipe that nobody reads any more does not, and is no error worth a
+/// message, so its error is kept as it is.
+pub(super) trait WayOut: Sink {
+    /// The error of the last delivery, where it was this machine's and not the receiver's.
+    fn failure(&mut self) -> Option<io::Error> {
+        None
+    }
+}
+
 /// Writes lines.
 pub(super) struct Lines {
-    pub(super) to: Lineout,
-    pub(super) encode: Encode,
+    to: Lineout,
+    encode: Encode,
+    failure: Option<io::Error>,
 }
+
+impl Lines {
+    pub(super) fn new(to: Lineout, encode: Encode) -> Lines {
+        Lines { to, encode, failure: None }
+    }
+}
+
+impl WayOut for Lines {
+    fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+}
+
+impl WayOut for Udp {}
+impl WayOut for Tcp {}
+impl WayOut for Http {}
 
 pub(super) enum Lineout {
     Screen(Screen),
@@ -59,7 +85,11 @@ impl Sink for Lines {
             // The cursor moves on after this: what it says was delivered must not be lost.
             Lineout::File(file) => file.write_all(&bytes).and_then(|()| file.sync_data()),
         };
-        written.map_err(|e| SinkError::Refused(e.to_string()))
+        written.map_err(|e| {
+            let why = e.to_string();
+            self.failure = Some(e);
+            SinkError::Refused(why)
+        })
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use claviger_audit::checkpoint::SignedCheckpoint;
+use claviger_audit::files::Files;
 use claviger_audit::note::VerifyingKey;
 use claviger_audit::pin::{FilePin, Pin as _, PinError};
 use claviger_audit::reader::{ReadError, Reader};
 use claviger_audit::receipt::Receipt;
 use claviger_audit::tree::verify_consistency;
-use claviger_audit::verify::{Options, Verified, VerifyError, verify, verify_chain};
+use claviger_audit::verify::{Fault, Options, Verified, VerifyError, verify, verify_chain};
 use serde_json::{Value, json};
 
 use super::{directory, keys, log_files, origin, read_small};
@@ -78,44 +80,23 @@ fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdi
     let options = Options {
         origin: origin(&args.trust, keys).unwrap_or_default(),
         keys: keys.to_vec(),
-        from: None,
+        from: seen.first().map(|(_, note)| note.clone()),
         archive,
         events: args.events,
     };
     let verified = match verify(&files, &options) {
         Ok(verified) => verified,
-        Err(VerifyError::Tampered(fault)) => return Ok(Verdict::Tampered(fault.to_string())),
+        Err(VerifyError::Tampered(fault)) => {
+            let whence = seen.first().filter(|_| matches!(*fault, Fault::Rollback(_)));
+            let whence = whence.map(|(whence, _)| format!("{whence}: ")).unwrap_or_default();
+            return Ok(Verdict::Tampered(format!("{whence}{fault}")));
+        }
         Err(e) => return Err(e).with_context(|| format!("{}", dir.display())),
     };
-    // What was seen before is compared with tiles that were just verified, up to the head that was verified.
-    let reader = match Reader::open(files, keys) {
-        Ok(reader) => reader,
-        Err(e) => return Err(e).with_context(|| format!("{}: changed while it was verified", dir.display())),
-    };
-    let trusted = if keys.is_empty() { reader.meta().keys.clone() } else { keys.to_vec() };
-    seen.push(("the head that was verified".to_owned(), verified.head.to_string()));
-    for (whence, note) in &seen {
-        if let Err(why) = extends(&reader, note, &trusted)? {
-            return Ok(Verdict::Tampered(format!("{whence}: {why}")));
-        }
-    }
-    for (path, receipt) in &receipts {
-        let entry = match reader.entry(receipt.index) {
-            Err(e @ ReadError::NoEntry { .. }) => {
-                return Ok(Verdict::Tampered(format!("{}: {e}", path.display())));
-            }
-            other => other.with_context(|| format!("{}", path.display()))?,
-        };
-        if let Err(e) = receipt.verify(&entry, &verified.head.checkpoint().origin, &trusted) {
-            return Ok(Verdict::Tampered(format!("{}: {e}", path.display())));
-        }
-    }
-    if let Some(previous) = &args.previous {
-        let before = Reader::open(log_files(previous)?, &[]).context("--previous")?;
-        let named = before.meta().keys.clone();
-        if let Err(e) = verify_chain(&before, &named, &reader) {
-            return Ok(Verdict::Tampered(e.to_string()));
-        }
+    if (seen.len() > 1 || !receipts.is_empty() || args.previous.is_some())
+        && let Err(why) = beyond(args, dir, &Reading { files, keys, head: &verified.head }, &seen, &receipts)?
+    {
+        return Ok(Verdict::Tampered(why));
     }
     if let Some(pin) = pin {
         pin.store(&verified.head)?;
@@ -125,7 +106,50 @@ fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdi
             "the signature was checked against the keys that the log itself names; give --key to know whose it is",
         );
     }
-    Ok(good(&verified, receipts.len(), seen.len() - 1 - receipts.len()))
+    Ok(good(&verified, receipts.len(), seen.len() - receipts.len()))
+}
+
+/// A log that was verified.
+struct Reading<'a> {
+    files: Arc<dyn Files>,
+    keys: &'a [VerifyingKey],
+    head: &'a SignedCheckpoint,
+}
+
+/// Compares what was seen before, receipts and the log before with tiles that were just verified. The inner error is
+/// what is wrong.
+fn beyond(
+    args: &Verify,
+    dir: &Path,
+    log: &Reading<'_>,
+    seen: &[(String, String)],
+    receipts: &[(&PathBuf, Receipt)],
+) -> anyhow::Result<Result<(), String>> {
+    let reader =
+        Reader::open(Arc::clone(&log.files), log.keys).with_context(|| format!("{}", dir.display()))?;
+    let trusted = if log.keys.is_empty() { &reader.meta().keys } else { log.keys };
+    // The log may have grown since: then that head, too, must extend the one that was verified.
+    let verified = ("the head that was verified".to_owned(), log.head.to_string());
+    for (whence, note) in seen.iter().chain([&verified]) {
+        if let Err(why) = extends(&reader, note, trusted)? {
+            return Ok(Err(format!("{whence}: {why}")));
+        }
+    }
+    for (path, receipt) in receipts {
+        let entry = match reader.entry(receipt.index) {
+            Err(e @ ReadError::NoEntry { .. }) => return Ok(Err(format!("{}: {e}", path.display()))),
+            other => other.with_context(|| format!("{}", path.display()))?,
+        };
+        if let Err(e) = receipt.verify(&entry, &log.head.checkpoint().origin, trusted) {
+            return Ok(Err(format!("{}: {e}", path.display())));
+        }
+    }
+    if let Some(previous) = &args.previous {
+        let before = Reader::open(log_files(previous)?, &[]).context("--previous")?;
+        let named = before.meta().keys.clone();
+        return Ok(verify_chain(&before, &named, &reader).map_err(|e| e.to_string()));
+    }
+    Ok(Ok(()))
 }
 
 /// Does the log extend a head that was seen before? The inner error is what is wrong with it.
