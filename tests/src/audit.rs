@@ -39,7 +39,7 @@ impl AuditLog {
     /// If they cannot be logged.
     pub fn of_month(count: usize) -> Self {
         let log = AuditLog::new();
-        let ran = log.import(&month(count));
+        let ran = log.import(month(count));
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         log
     }
