@@ -4,4 +4,7 @@ mod audit;
 mod audit_wire;
 mod bad_input;
 mod change;
+mod command;
+mod formats;
 mod history;
+mod triage;

@@ -86,6 +86,24 @@ pub fn claviger_with<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8], v
     }
 }
 
+/// A program that is no part of the product: in the folder `CLAVIGER_TEST_TOOLS`, else on PATH. `None` when it is not
+/// there, which a test may take as a reason to end early.
+///
+/// # Panics
+/// If it is not there and `CI` is `true`: where all must run, nothing is left out.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("CLAVIGER_TEST_TOOLS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        own.into_iter().chain(std::env::split_paths(&path)).map(|f| f.join(name)).find(|p| p.is_file());
+    let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(found.is_some() || !must, "`{name}` is needed: `tests/run` installs it");
+    if found.is_none() {
+        println!("skipped: `{name}` is not there");
+    }
+    found
+}
+
 /// Random-looking text that depends on its seed alone.
 pub fn noise(seed: &str, length: usize) -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

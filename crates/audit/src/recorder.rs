@@ -10,6 +10,7 @@ use crate::event::{Action, Event, EventError, KeyRotated, LogClosed, LogOpened, 
 use crate::files::{Files, Group};
 use crate::log::{AppendError, Appended, Log, OpenError, Options, Stamp};
 use crate::note::{SigningKey, VerifyingKey};
+use crate::reader::entry_at;
 use crate::tree::tile::{Row, Tile, WIDTH};
 
 /// Why an event was not recorded. In each case nothing may be issued on the strength of it.
@@ -42,10 +43,31 @@ pub enum RecordError {
     },
 }
 
+/// When a log is ended and the next one begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// With the month, in UTC.
+    Monthly,
+    /// At so many entries.
+    Entries(u64),
+}
+
+/// The origin of the log of `base` that begins now: `<base>/2026-11`, or `<base>/2026-11-24T102030Z` when logs are
+/// ended by size, since two may begin in one month.
+pub fn origin_for(base: &str, rotation: Rotation, now: Timestamp) -> String {
+    let format = match rotation {
+        Rotation::Monthly => "%Y-%m",
+        Rotation::Entries(_) => "%Y-%m-%dT%H%M%SZ",
+    };
+    format!("{base}/{}", now.strftime(format))
+}
+
 /// A log of events, open for writing.
 pub struct Recorder {
     log: Log,
     clock: Arc<dyn Clock>,
+    /// When the log's first entry was logged; unknown if that was pruned.
+    began: Option<Timestamp>,
 }
 
 impl Recorder {
@@ -61,7 +83,7 @@ impl Recorder {
     ) -> Result<Recorder, RecordError> {
         let clock = Arc::clone(&options.clock);
         let log = Log::create(files, key, Options { stamp: Stamp::Event, ..options })?;
-        let recorder = Recorder { log, clock };
+        let recorder = Recorder { began: Some(clock.now()), log, clock };
         recorder.opened(previous.map(ToString::to_string))?;
         Ok(recorder)
     }
@@ -76,10 +98,7 @@ impl Recorder {
         options: Options,
     ) -> Result<Recorder, RecordError> {
         let clock = Arc::clone(&options.clock);
-        let log = Log::open(files, keys, Options { stamp: Stamp::Event, ..options })?;
-        let recorder = Recorder { log, clock };
-        recorder.opened(None)?;
-        Ok(recorder)
+        Recorder::over(Log::open(files, keys, Options { stamp: Stamp::Event, ..options })?, clock)
     }
 
     /// Records into a log that was opened elsewhere, with [`Stamp::Event`]; says that it was opened.
@@ -87,9 +106,26 @@ impl Recorder {
     /// # Errors
     /// See [`AppendError`].
     pub fn on(log: Log, options: &Options) -> Result<Recorder, RecordError> {
-        let recorder = Recorder { log, clock: Arc::clone(&options.clock) };
+        Recorder::over(log, Arc::clone(&options.clock))
+    }
+
+    fn over(log: Log, clock: Arc<dyn Clock>) -> Result<Recorder, RecordError> {
+        let first = entry_at(&**log.files(), 0, log.head().checkpoint().size).ok();
+        let began = first.and_then(|entry| Event::parse(&entry).ok()?.logged);
+        let recorder = Recorder { log, clock, began };
         recorder.opened(None)?;
         Ok(recorder)
+    }
+
+    /// Is it time to [rotate](Recorder::rotate)?
+    pub fn is_rotation_due(&self, rotation: Rotation) -> bool {
+        match rotation {
+            Rotation::Entries(most) => self.log.head().checkpoint().size >= most,
+            Rotation::Monthly => self.began.is_some_and(|began| {
+                let month = |at: Timestamp| at.strftime("%Y-%m").to_string();
+                month(self.now()) > month(began)
+            }),
+        }
     }
 
     fn opened(&self, previous: Option<String>) -> Result<Appended, RecordError> {

@@ -1,7 +1,11 @@
 //! The log in PostgreSQL, with the suite of the one on disk where it applies. `CLAVIGER_TEST_POSTGRES` is the URL of a
 //! database that may be written to; without it the tests say so and pass.
 #![cfg(feature = "postgres")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on may panic; a skip says why"
+)]
 
 #[path = "support/month.rs"]
 mod month;

@@ -12,7 +12,7 @@ use claviger_audit::log::{Log, OpenError, Options, Publish, Stamp};
 use claviger_audit::note::{KeyKind, SigningKey, VerifyingKey};
 use claviger_audit::pin::{FilePin, Pin, PinError};
 use claviger_audit::reader::Reader;
-use claviger_audit::recorder::Recorder;
+use claviger_audit::recorder::{Recorder, Rotation, origin_for};
 use claviger_audit::verify::{ChainError, Fault, Options as Verify, VerifyError, verify, verify_chain};
 use support::{Memory, ORIGIN, Rng, key};
 
@@ -345,6 +345,26 @@ fn rotation_commits_to_the_log_before() {
         Err(ChainError::Head { named: 3, found: 5, .. })
     ));
     assert!(matches!(verify_chain(&read(&second), &keys(), &read(&first)), Err(ChainError::NotNamed { .. })));
+}
+
+#[test]
+fn rotation_is_due_with_the_month_or_by_size() {
+    let now = Arc::new(std::sync::Mutex::new("2026-11-30T23:59:59Z".parse::<jiff::Timestamp>().unwrap()));
+    let timed = || {
+        let now = Arc::clone(&now);
+        Options { clock: Arc::new(move || *now.lock().unwrap()), ..options() }
+    };
+    let memory = Memory::new();
+    let recorder = Recorder::create(memory.shared(), key(), timed(), None).unwrap();
+    assert!(!recorder.is_rotation_due(Rotation::Monthly) && !recorder.is_rotation_due(Rotation::Entries(2)));
+    recorder.close().unwrap();
+    let recorder = Recorder::open(memory.shared(), vec![key()], timed()).unwrap();
+    assert!(!recorder.is_rotation_due(Rotation::Monthly) && recorder.is_rotation_due(Rotation::Entries(3)));
+    *now.lock().unwrap() = "2026-12-01T00:00:00Z".parse().unwrap();
+    assert!(recorder.is_rotation_due(Rotation::Monthly));
+    let name = |rotation| origin_for("audit.example/a", rotation, *now.lock().unwrap());
+    assert_eq!(name(Rotation::Monthly), "audit.example/a/2026-12");
+    assert_eq!(name(Rotation::Entries(9)), "audit.example/a/2026-12-01T000000Z");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Puts the parts together: targets in, report out.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
@@ -11,6 +12,7 @@ use crate::engine::Engine;
 use crate::finding::{Finding, Sighting};
 use crate::fingerprint::Fingerprinter;
 use crate::rule::Confidence;
+use crate::secret::Secret;
 
 /// What a running scan tells, and how it is told to stop. Shared between threads.
 #[derive(Debug, Default)]
@@ -21,6 +23,10 @@ pub struct Monitor {
     total: AtomicU64,
     bytes: AtomicU64,
     hits: AtomicU64,
+    entries: AtomicU64,
+    inflated: AtomicU64,
+    /// Ended phases and how long each took, and when the present one began.
+    times: Mutex<(Vec<(&'static str, Duration)>, Option<Instant>)>,
 }
 
 /// A moment of a running scan.
@@ -51,7 +57,12 @@ impl Monitor {
 
     /// Begins a phase of `total` objects (0 when not known).
     pub fn phase(&self, name: &'static str, total: u64) {
-        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = name;
+        let last = std::mem::replace(&mut *lock(&self.phase), name);
+        let now = Instant::now();
+        let mut times = lock(&self.times);
+        if let Some(start) = times.1.replace(now) {
+            times.0.push((last, now - start));
+        }
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
@@ -65,16 +76,36 @@ impl Monitor {
         }
     }
 
+    /// So many entries of packs were inflated, to so many bytes.
+    pub fn inflated(&self, entries: u64, bytes: u64) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.inflated.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Entries of packs that were inflated, and their bytes: objects that are whole, and deltas.
+    pub fn packed(&self) -> (u64, u64) {
+        (self.entries.load(Ordering::Relaxed), self.inflated.load(Ordering::Relaxed))
+    }
+
+    /// The phases that ended, in their order, and how long each took.
+    pub fn times(&self) -> Vec<(&'static str, Duration)> {
+        lock(&self.times).0.clone()
+    }
+
     /// This moment.
     pub fn progress(&self) -> Progress {
         Progress {
-            phase: *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            phase: *lock(&self.phase),
             done: self.done.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a source gives back.
@@ -94,28 +125,37 @@ impl Harvest {
     }
 }
 
-/// Groups sightings into findings, one for each rule and secret, in a fixed order. What is under `least` is counted
-/// and left out; the count is the second result.
+/// A secret that is not shown, for the low confidence in it.
+#[derive(Debug)]
+pub struct Hidden {
+    /// Id of the rule that found it.
+    pub rule: String,
+    /// The value.
+    pub secret: Secret,
+}
+
+/// Groups sightings into findings, one for each rule and secret, in a fixed order. What is under `least` is the second
+/// result, in no order and without fingerprints, which would cost more than all the rest.
 pub fn group(
     engine: &Engine,
     sightings: Vec<Sighting>,
     fingerprinter: &Fingerprinter,
     least: Confidence,
-) -> (Vec<Finding>, u64) {
+) -> (Vec<Finding>, Vec<Hidden>) {
     // Keyed by the value itself, which never leaves this map: fingerprints cost too much to make one for each sighting.
     let mut groups: HashMap<(usize, Vec<u8>), Vec<Sighting>> = HashMap::new();
     for sighting in sightings {
         let key = (sighting.hit.rule, sighting.hit.secret.expose().to_vec());
         groups.entry(key).or_default().push(sighting);
     }
-    let mut hidden = 0;
+    let mut hidden = Vec::new();
     let mut kept: Vec<Vec<Sighting>> = Vec::new();
     for ((_, value), group) in groups {
         drop(zeroize::Zeroizing::new(value));
         if group.iter().any(|s| s.hit.confidence >= least) {
             kept.push(group);
-        } else {
-            hidden += 1;
+        } else if let Some(Sighting { hit, .. }) = group.into_iter().next() {
+            hidden.push(Hidden { rule: engine.rule(hit.rule).id.to_string(), secret: hit.secret });
         }
     }
     let mut findings: Vec<Finding> =

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 
 use super::{AppendError, MAX_ENTRY, STAMP_ROOM, Stamp};
@@ -170,14 +172,24 @@ impl Shared {
         failure
     }
 
-    /// The next batch, or `None` when the log is closed and nothing waits.
-    fn take(&self) -> Option<(Vec<Vec<u8>>, Arc<Cell>)> {
+    /// The next batch, or `None` when the log is closed and nothing waits. Waits up to `gather` for as many entries as
+    /// the `last` batch had.
+    fn take(&self, last: usize, gather: Duration) -> Option<(Vec<Vec<u8>>, Arc<Cell>)> {
         let mut pool = lock(&self.pool);
         while pool.entries.is_empty() {
             if pool.closed || pool.failed.is_some() {
                 return None;
             }
             pool = self.filled.wait(pool).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        let until = Instant::now() + gather;
+        while !gather.is_zero() && pool.entries.len() < last && !pool.closed && Instant::now() < until {
+            drop(pool);
+            std::thread::sleep(gather / 8);
+            pool = lock(&self.pool);
+        }
+        if pool.entries.is_empty() {
+            return None; // the log failed meanwhile
         }
         let batch = (std::mem::take(&mut pool.entries), std::mem::take(&mut pool.cell));
         drop(pool);
@@ -197,13 +209,18 @@ pub(super) enum Failure {
 
 /// Where batches become durable.
 pub(super) trait Store: Send {
+    /// How long a batch waits for those who were answered a moment ago, when a commit costs much more than that.
+    const GATHER: Duration = Duration::ZERO;
+
     /// Makes a batch durable, together with its signed head.
     fn commit(&mut self, shared: &Shared, entries: &[Vec<u8>]) -> Result<Commit, Failure>;
 }
 
 /// The writing thread's life: takes what waits, commits it, answers everybody.
-pub(super) fn run(shared: &Shared, mut store: impl Store) {
-    while let Some((entries, cell)) = shared.take() {
+pub(super) fn run<S: Store>(shared: &Shared, mut store: S) {
+    let mut last = 0;
+    while let Some((entries, cell)) = shared.take(last, S::GATHER) {
+        last = entries.len();
         match store.commit(shared, &entries) {
             Ok(commit) => {
                 let commit = Arc::new(commit);

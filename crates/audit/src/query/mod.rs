@@ -1,6 +1,6 @@
 //! Questions: which events match, in order, streamed.
 //!
-//! Equality on the fields that people ask by goes through an [index](index) of 4,096-entry segments, which is a cache:
+//! Equality on the fields that people ask by goes through an [`Index`] of 4,096-entry segments, which is a cache:
 //! made when missing, thrown away when it does not fit the log. What it finds is checked against the entry again.
 
 mod filter;

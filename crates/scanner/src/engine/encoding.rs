@@ -41,6 +41,11 @@ impl<'a> Decoded<'a> {
         }
     }
 
+    /// Whether the text is the original, byte by byte.
+    pub(crate) fn is_original(&self) -> bool {
+        self.utf16.is_none()
+    }
+
     /// The span in the original bytes of a span in the text. Costs a walk over the text before it for UTF-16.
     pub(crate) fn original(&self, span: &Range<usize>) -> Range<usize> {
         match self.utf16 {

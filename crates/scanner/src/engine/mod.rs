@@ -11,6 +11,7 @@ mod lines;
 mod overlap;
 mod prefilter;
 mod stream;
+mod trail;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +34,7 @@ use lines::Lines;
 use prefilter::Prefilter;
 
 pub use stream::{CHUNK, StreamError};
+pub(crate) use trail::{Copied, Origin, Trail};
 
 /// Largest compiled regex, in bytes of memory.
 const REGEX_SIZE: usize = 4 * 1024 * 1024;
@@ -240,39 +242,36 @@ impl Engine {
         context: &Context<'_>,
         trace: &mut dyn FnMut(usize, Range<usize>, Step),
     ) -> Vec<Raw> {
-        let mut search = Search {
-            engine: self,
-            text,
-            context,
-            file: OnceLock::new(),
-            is_binary: OnceLock::new(),
-            chosen: OnceLock::new(),
-            found: Vec::new(),
-            trace,
-        };
-        for &rule in &self.whole {
-            if search.applies(rule) {
-                search.window(rule, 0..text.len());
-            }
+        let mut search = Search::new(self, text, context, trace);
+        search.whole();
+        if let Some(prefilter) = self.prefilter() {
+            prefilter.each(text, |rule, start, end| search.hit(rule, start, end));
         }
-        let Some(prefilter) = self.prefilter.get_or_init(|| Prefilter::new(self.rules.rules())) else {
-            return search.found;
-        };
-        let mut windows: Vec<(u32, Range<usize>)> = Vec::new();
-        prefilter.each(text, |rule, start, end| {
-            if self.compiled[rule].limited && !search.applies(rule) {
-                (search.trace)(rule, start..end, Step::OtherFile);
-            } else if self.rule(rule).starts_with_anchor {
-                search.at(rule, start, end);
-            } else {
-                push_window(&mut windows, rule, self.window(text, rule, start, end));
-            }
-        });
-        windows.sort_unstable_by_key(|(rule, window)| (*rule, window.start));
-        for (rule, window) in merged(windows) {
-            search.window(rule as usize, window);
-        }
+        search.end();
         search.found
+    }
+
+    /// The same where the anchors are known, and perhaps windows without a match; such windows of this text.
+    fn raw_at(
+        &self,
+        text: &[u8],
+        context: &Context<'_>,
+        hits: &[trail::Hit],
+        origin: Option<Origin<'_>>,
+    ) -> (Vec<Raw>, Vec<trail::Miss>) {
+        let mut trace = |_, _, _| {};
+        let mut search = Search { origin, keep: true, ..Search::new(self, text, context, &mut trace) };
+        search.whole();
+        for hit in hits {
+            search.hit(hit.rule as usize, hit.start as usize, hit.end as usize);
+        }
+        search.end();
+        (search.found, search.misses)
+    }
+
+    /// The search for anchors; `None` when there is no anchor at all.
+    fn prefilter(&self) -> Option<&Prefilter> {
+        self.prefilter.get_or_init(|| Prefilter::new(self.rules.rules())).as_ref()
     }
 
     /// Where a rule could match around an anchor.
@@ -434,11 +433,87 @@ struct Search<'a, 'e> {
     is_binary: OnceLock<bool>,
     /// Rules whose globs match the path.
     chosen: OnceLock<Vec<u32>>,
+    /// What is known of the text that this one is built from.
+    origin: Option<Origin<'a>>,
+    /// Where rules could match that may match anywhere around their anchor.
+    windows: Vec<(u32, Range<usize>)>,
+    /// Whether to note windows in which the pattern did not match; and those windows.
+    keep: bool,
+    misses: Vec<trail::Miss>,
     found: Vec<Raw>,
     trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
 }
 
-impl Search<'_, '_> {
+impl<'a, 'e> Search<'a, 'e> {
+    fn new(
+        engine: &'e Engine,
+        text: &'a [u8],
+        context: &'a Context<'a>,
+        trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
+    ) -> Self {
+        Search {
+            engine,
+            text,
+            context,
+            file: OnceLock::new(),
+            is_binary: OnceLock::new(),
+            chosen: OnceLock::new(),
+            origin: None,
+            windows: Vec::new(),
+            keep: false,
+            misses: Vec::new(),
+            found: Vec::new(),
+            trace,
+        }
+    }
+
+    /// Runs the rules without anchors.
+    fn whole(&mut self) {
+        let engine = self.engine;
+        for &rule in &engine.whole {
+            if self.applies(rule) {
+                self.window(rule, 0..self.text.len());
+            }
+        }
+    }
+
+    /// An anchor was seen: runs its rule, or puts the window aside until all anchors are known.
+    fn hit(&mut self, rule: usize, start: usize, end: usize) {
+        if self.engine.compiled[rule].limited && !self.applies(rule) {
+            (self.trace)(rule, start..end, Step::OtherFile);
+        } else if self.engine.rule(rule).starts_with_anchor {
+            self.at(rule, start, end);
+        } else {
+            let window = self.engine.window(self.text, rule, start, end);
+            push_window(&mut self.windows, rule, window);
+        }
+    }
+
+    /// All anchors were seen: runs what was put aside.
+    fn end(&mut self) {
+        let mut windows = std::mem::take(&mut self.windows);
+        windows.sort_unstable_by_key(|(rule, window)| (*rule, window.start));
+        for (rule, window) in merged(windows) {
+            self.window(rule as usize, window);
+        }
+    }
+
+    /// Whether a window is known to hold no match; notes it, if so.
+    fn is_miss(&mut self, rule: usize, window: &Range<usize>) -> bool {
+        let is_miss = self.origin.is_some_and(|origin| origin.misses(rule, window, self.text.len()));
+        if is_miss {
+            self.note_miss(rule, window);
+        }
+        is_miss
+    }
+
+    fn note_miss(&mut self, rule: usize, window: &Range<usize>) {
+        if self.keep {
+            let (start, end) = (window.start as u32, window.end as u32);
+            self.misses.push(trail::Miss { rule: rule as u32, start, end });
+        }
+    }
+
     /// Whether a rule looks at this text: names that say "secret" mean nothing in binary files, and some rules look at
     /// files of certain paths only.
     fn applies(&self, rule: usize) -> bool {
@@ -470,8 +545,12 @@ impl Search<'_, '_> {
         } else {
             memchr::memchr(b'\n', &self.text[end..limit.max(end)]).map_or(limit.max(end), |i| end + i)
         };
+        if self.is_miss(rule, &(start..limit)) {
+            return;
+        }
         let input = Input::new(self.text).range(start..limit).anchored(Anchored::Yes);
         if self.next_match(rule, regex, input).is_none() {
+            self.note_miss(rule, &(start..limit));
             let anchor = crate::path::printable(&self.text[start..end]);
             (self.trace)(rule, start..end, Step::NoMatch { anchor });
         }
@@ -481,6 +560,9 @@ impl Search<'_, '_> {
     fn window(&mut self, rule: usize, window: Range<usize>) {
         let engine = self.engine;
         let Some(regex) = engine.compiled[rule].regex(engine.rule(rule)) else { return };
+        if self.is_miss(rule, &window) {
+            return;
+        }
         let (mut at, mut any) = (window.start, false);
         while at <= window.end {
             let input = Input::new(self.text).range(at..window.end);
@@ -489,6 +571,7 @@ impl Search<'_, '_> {
             at = next.max(at + 1);
         }
         if !any {
+            self.note_miss(rule, &window);
             let shown = &self.text[window.start..window.end.min(window.start + 40)];
             let anchor = format!("in {}…", crate::path::printable(&shown[..shown.len().min(8)]));
             (self.trace)(rule, window, Step::NoMatch { anchor });

@@ -42,6 +42,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Prefilter {
     anchors: Vec<Anchor>,
+    longest: usize,
     search: Search,
 }
 
@@ -73,7 +74,13 @@ impl Prefilter {
         } else {
             Search::Automaton(automaton(&anchors))
         };
-        Some(Prefilter { anchors, search })
+        let longest = anchors.iter().map(|anchor| anchor.text.len()).max().unwrap_or(0);
+        Some(Prefilter { anchors, longest, search })
+    }
+
+    /// Bytes of the longest anchor.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Calls back for each rule and each place of one of its anchors: rule, start, end.

@@ -189,11 +189,6 @@ impl Inventory {
         self.path(self.blobs[blob].node, objects)
     }
 
-    /// Stands for the path of a blob: the same for blobs of one path. Different for some blobs of one path, too.
-    pub(super) fn node_of(&self, blob: usize) -> u32 {
-        self.blobs[blob].node
-    }
-
     /// The last part of a blob's path, as a number; blobs without a path share one.
     pub(super) fn name_of(&self, blob: usize) -> u32 {
         self.nodes.get(self.blobs[blob].node as usize).map_or(u32::MAX, |node| node.name)

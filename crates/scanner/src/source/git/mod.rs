@@ -31,4 +31,5 @@ mod tests;
 
 pub use change::{Change, Quarantine, pre_receive, range, staged};
 pub use history::{HistoryOptions, history};
+pub use pack::inflate_all;
 pub use repo::Repository;

@@ -117,7 +117,7 @@ fn broken(id: Oid, why: &str) -> git2::Error {
 }
 
 /// Object folders that a folder borrows from.
-fn alternates(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn alternates(folder: &Path) -> Vec<PathBuf> {
     let Ok(file) = File::open(folder.join("info/alternates")) else { return Vec::new() };
     let mut text = String::new();
     if file.take(MAX_LIST).read_to_string(&mut text).is_err() {

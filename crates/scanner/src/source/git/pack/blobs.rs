@@ -1,11 +1,11 @@
-//! Scans the blobs of packs.
+//! Scans the blobs of packs, each with the help of what is known of the one that it is built from.
 
 use super::entry::Kind;
 use super::forest::Packs;
 use super::walk::{Base, Visitor, walk};
 use super::NONE;
 use crate::coverage::Coverage;
-use crate::engine::Context;
+use crate::engine::{Context, Origin, Trail};
 use crate::source::git::history::{Found, Scan};
 use crate::source::git::inventory::Inventory;
 use crate::source::git::objects::Objects;
@@ -50,29 +50,44 @@ struct Scanner<'a> {
 }
 
 impl Visitor for Scanner<'_> {
-    type Held = ();
+    type Held = Option<Trail>;
     type Job = Part;
 
-    fn visit(&self, part: &mut Part, entry: u32, bytes: &[u8], _: Option<Base<'_, ()>>) {
+    fn visit(
+        &self,
+        part: &mut Part,
+        entry: u32,
+        bytes: &[u8],
+        base: Option<Base<'_, Option<Trail>>>,
+        is_base: bool,
+    ) -> Option<Trail> {
         let wanted = self.wanted[entry as usize];
         if wanted == NONE {
-            return;
+            return None;
         }
         let blob = wanted as usize;
         let path = self.inventory.path_of(blob, self.objects);
         let (limit, reason) = self.scan.options.limit();
         if bytes.len() as u64 > limit {
             let what = format!("blob {}, {} bytes", self.packs.id(entry), bytes.len());
-            return part.coverage.skip(reason, path.as_bytes(), &what);
+            part.coverage.skip(reason, path.as_bytes(), &what);
+            return None;
         }
         let context = Context { path: Some(path.as_bytes()), now: self.scan.options.now };
-        let hits = self.scan.engine.scan(bytes, &context);
+        let origin =
+            base.and_then(|base| Some(Origin { trail: base.held.as_ref()?, copied: base.runs }));
+        let (hits, trail) = self.scan.engine.scan_built(bytes, &context, origin, is_base);
         part.coverage.blobs += 1;
         part.coverage.bytes += bytes.len() as u64;
         self.scan.monitor.advance(bytes.len() as u64, hits.len() as u64);
         if !hits.is_empty() {
             part.found.push((blob, hits));
         }
+        trail
+    }
+
+    fn size(held: &Option<Trail>) -> usize {
+        held.as_ref().map_or(0, Trail::size)
     }
 
     fn fail(&self, part: &mut Part, entry: u32) {

@@ -1,24 +1,6 @@
 //! Deltas: an object as copies out of another one and new bytes (gitformat-pack(5), "Deltified representation").
 
-use std::ops::Range;
-
-/// A stretch of the new object that was copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Where it begins in the base.
-    pub(super) from: usize,
-    /// Where it begins in the new object.
-    pub(super) to: usize,
-    /// Its length in bytes; never 0.
-    pub(super) length: usize,
-}
-
-impl Run {
-    /// The stretch in the new object.
-    pub(super) fn copied(&self) -> Range<usize> {
-        self.to..self.to + self.length
-    }
-}
+use crate::engine::Copied;
 
 /// Size of the base and of the result as a delta's header states them, and where its instructions begin.
 pub(super) fn sizes(delta: &[u8]) -> Option<(u64, u64, usize)> {
@@ -50,7 +32,7 @@ pub(super) fn apply(
     delta: &[u8],
     limit: usize,
     out: &mut Vec<u8>,
-    runs: &mut Vec<Run>,
+    runs: &mut Vec<Copied>,
 ) -> Option<()> {
     out.clear();
     runs.clear();
@@ -80,7 +62,7 @@ pub(super) fn apply(
             if length > size - out.len() {
                 return None;
             }
-            let run = Run { from, to: out.len(), length };
+            let run = Copied { from, to: out.len(), length };
             out.extend_from_slice(copied);
             match runs.last_mut() {
                 Some(last) if last.to + last.length == run.to && last.from + last.length == run.from => {
@@ -106,7 +88,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn applied(base: &[u8], delta: &[u8]) -> Option<(Vec<u8>, Vec<Run>)> {
+    fn applied(base: &[u8], delta: &[u8]) -> Option<(Vec<u8>, Vec<Copied>)> {
         let (mut out, mut runs) = (Vec::new(), Vec::new());
         apply(base, delta, 1000, &mut out, &mut runs).map(|()| (out, runs))
     }
@@ -118,7 +100,7 @@ mod tests {
         assert_eq!(out, b"hello---d");
         assert_eq!(
             runs,
-            [Run { from: 0, to: 0, length: 5 }, Run { from: 10, to: 8, length: 1 }]
+            [Copied { from: 0, to: 0, length: 5 }, Copied { from: 10, to: 8, length: 1 }]
         );
     }
 
@@ -126,7 +108,7 @@ mod tests {
     fn neighbouring_copies_are_one_run() {
         let (out, runs) = applied(b"hello world", &[11, 7, 0x90, 4, 0x91, 4, 3]).unwrap();
         assert_eq!(out, b"hello w");
-        assert_eq!(runs, [Run { from: 0, to: 0, length: 7 }]);
+        assert_eq!(runs, [Copied { from: 0, to: 0, length: 7 }]);
     }
 
     #[test]
@@ -159,7 +141,7 @@ mod tests {
             if let Some((out, runs)) = applied(&base, &delta) {
                 prop_assert_eq!(out.len(), usize::from(size));
                 for run in runs {
-                    prop_assert_eq!(&out[run.copied()], &base[run.from..run.from + run.length]);
+                    prop_assert_eq!(&out[run.range()], &base[run.from..run.from + run.length]);
                 }
             }
         }

@@ -12,6 +12,7 @@ use super::entry::{Form, Header, Kind, header};
 use super::index::Index;
 use super::map::Map;
 use crate::source::git::bits::Bits;
+use crate::source::git::odb::alternates;
 
 /// Alternates of alternates that are followed, as git does.
 const MAX_ALTERNATES: u32 = 5;
@@ -259,10 +260,8 @@ fn object_folders(folder: &Path, depth: u32, out: &mut Vec<PathBuf>) {
     if depth >= MAX_ALTERNATES {
         return;
     }
-    let Ok(list) = fs::read_to_string(folder.join("info/alternates")) else { return };
-    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        // A path that git quotes is not found and so left to libgit2. `join` takes absolute paths as they are.
-        object_folders(&folder.join(line), depth + 1, out);
+    for other in alternates(&folder) {
+        object_folders(&other, depth + 1, out);
     }
 }
 

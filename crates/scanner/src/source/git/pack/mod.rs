@@ -15,6 +15,7 @@
 mod blobs;
 mod delta;
 mod entry;
+mod floor;
 mod forest;
 mod index;
 mod map;
@@ -25,6 +26,7 @@ mod walk;
 
 pub(super) use blobs::scan;
 pub(super) use entry::Kind;
+pub use floor::inflate_all;
 pub(super) use forest::Packs;
 pub(super) use read::{Message, Part, read};
 

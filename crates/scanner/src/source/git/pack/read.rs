@@ -96,7 +96,7 @@ impl Visitor for Reader<'_> {
     type Held = Held;
     type Job = Part;
 
-    fn visit(&self, part: &mut Part, entry: u32, bytes: &[u8], base: Option<Base<'_, Held>>) -> Held {
+    fn visit(&self, part: &mut Part, entry: u32, bytes: &[u8], base: Option<Base<'_, Held>>, _: bool) -> Held {
         self.monitor.advance(0, 0);
         if self.packs.kind(entry) == Kind::Commit {
             self.commit(part, entry, bytes);
@@ -106,6 +106,10 @@ impl Visitor for Reader<'_> {
         part.trees.push((entry, held.entries.len() as u32));
         part.entries.extend_from_slice(&held.entries);
         held
+    }
+
+    fn size(held: &Held) -> usize {
+        size_of_val(held.entries.as_slice()) + size_of_val(held.ends.as_slice())
     }
 
     fn fail(&self, _: &mut Part, _: u32) {}

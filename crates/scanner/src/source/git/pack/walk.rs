@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libdeflater::Decompressor;
 use rayon::Scope;
 
-use super::delta::{self, Run};
+use super::delta;
 use super::entry::inflate;
 use super::forest::Packs;
 use super::{MAX_HELD, MAX_OBJECT};
+use crate::engine::Copied;
 use crate::scan::Monitor;
 use crate::source::git::bits::Bits;
 
@@ -31,14 +32,19 @@ pub(super) trait Visitor: Sync {
     /// What one job found.
     type Job: Default + Send;
 
-    /// An object. `base` is what it was built from, unless that was dropped from memory in between.
+    /// An object. `base` is what it was built from, unless that was dropped from memory in between; `is_base` says
+    /// whether anything is built from this one.
     fn visit(
         &self,
         job: &mut Self::Job,
         entry: u32,
         bytes: &[u8],
         base: Option<Base<'_, Self::Held>>,
+        is_base: bool,
     ) -> Self::Held;
+
+    /// Bytes of memory that are kept with an object.
+    fn size(held: &Self::Held) -> usize;
 
     /// An object that could not be built here: damaged, too large, built from such a one, or the scan was cancelled.
     fn fail(&self, job: &mut Self::Job, entry: u32);
@@ -49,7 +55,7 @@ pub(super) struct Base<'a, H> {
     pub(super) bytes: &'a [u8],
     pub(super) held: &'a H,
     /// What of it is in the new object.
-    pub(super) runs: &'a [Run],
+    pub(super) runs: &'a [Copied],
 }
 
 /// An object in memory.
@@ -57,6 +63,8 @@ struct Node<H> {
     bytes: Vec<u8>,
     /// Missing when it was built a second time, after it was dropped.
     held: Option<H>,
+    /// Bytes of both.
+    size: usize,
 }
 
 /// An object to build.
@@ -77,8 +85,11 @@ enum From<H> {
 struct Scratch {
     zlib: Decompressor,
     delta: Vec<u8>,
-    runs: Vec<Run>,
+    runs: Vec<Copied>,
     spare: Vec<Vec<u8>>,
+    /// Entries inflated in this job, and their bytes.
+    entries: u64,
+    inflated: u64,
 }
 
 struct Walk<'a, V: Visitor> {
@@ -155,6 +166,8 @@ impl<V: Visitor> Walk<'_, V> {
             delta: Vec::new(),
             runs: Vec::new(),
             spare: Vec::new(),
+            entries: 0,
+            inflated: 0,
         });
         let mut job = V::Job::default();
         // The last is taken first; in the order of their place in the pack, the system reads ahead.
@@ -178,6 +191,7 @@ impl<V: Visitor> Walk<'_, V> {
                 dropped += 1;
             }
         }
+        self.monitor.inflated(std::mem::take(&mut scratch.entries), std::mem::take(&mut scratch.inflated));
         lock(&self.idle).push(scratch);
         lock(&self.done).push(job);
     }
@@ -197,8 +211,9 @@ impl<V: Visitor> Walk<'_, V> {
             && let Some(base) = self.packs.base_of(entry)
             && let Some(bytes) = self.rebuild(base, scratch)
         {
-            self.held.fetch_add(bytes.len(), Ordering::Relaxed);
-            let node = Arc::new(Node { bytes, held: None });
+            let size = bytes.len();
+            self.held.fetch_add(size, Ordering::Relaxed);
+            let node = Arc::new(Node { bytes, held: None, size });
             // Its siblings come next and need the same.
             for next in stack.iter_mut().rev() {
                 if !matches!(next.from, From::Dropped) || self.packs.base_of(next.entry) != Some(base) {
@@ -224,7 +239,8 @@ impl<V: Visitor> Walk<'_, V> {
                 }),
                 _ => None,
             };
-            let held = self.visitor.visit(job, entry, &bytes, base);
+            let is_base = self.packs.children(entry).iter().any(|child| self.needed.contains(*child));
+            let held = self.visitor.visit(job, entry, &bytes, base, is_base);
             bytes = self.push_children(scope, entry, bytes, held, stack);
         }
         scratch.keep(bytes);
@@ -245,8 +261,9 @@ impl<V: Visitor> Walk<'_, V> {
         if wanted.peek().is_none() {
             return bytes;
         }
-        self.held.fetch_add(bytes.len(), Ordering::Relaxed);
-        let node = Arc::new(Node { bytes, held: Some(held) });
+        let size = bytes.len() + V::size(&held);
+        self.held.fetch_add(size, Ordering::Relaxed);
+        let node = Arc::new(Node { bytes, held: Some(held), size });
         while let Some(&child) = wanted.next() {
             let todo = Todo { entry: child, from: From::Node(Arc::clone(&node)) };
             // The last one stays: a chain that never branches gains nothing by a job for each of its links.
@@ -262,12 +279,16 @@ impl<V: Visitor> Walk<'_, V> {
     fn whole(&self, entry: u32, out: &mut Vec<u8>, scratch: &mut Scratch) -> Option<()> {
         let (size, packed) = self.packs.content(entry)?;
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT)?;
+        scratch.entries += 1;
+        scratch.inflated += size as u64;
         inflate(&mut scratch.zlib, packed, size, out).then_some(())
     }
 
     fn build(&self, entry: u32, base: &[u8], out: &mut Vec<u8>, scratch: &mut Scratch) -> Option<()> {
         let (size, packed) = self.packs.content(entry)?;
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT)?;
+        scratch.entries += 1;
+        scratch.inflated += size as u64;
         if !inflate(&mut scratch.zlib, packed, size, &mut scratch.delta) {
             return None;
         }
@@ -302,7 +323,7 @@ impl<V: Visitor> Walk<'_, V> {
         if let From::Node(node) = from
             && let Some(node) = Arc::into_inner(node)
         {
-            self.held.fetch_sub(node.bytes.len(), Ordering::Relaxed);
+            self.held.fetch_sub(node.size, Ordering::Relaxed);
             scratch.keep(node.bytes);
         }
     }
