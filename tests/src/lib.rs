@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: the built binary, folders and repositories to scan, and secrets made at run time.
 
+pub mod audit;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
@@ -67,6 +69,7 @@ pub fn claviger<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Ran {
 pub fn claviger_with<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8], vars: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(binary());
     command.args(args).current_dir(folder).env_remove("CLAVIGER_FINGERPRINT_KEY");
+    command.env_remove("CLAVIGER_AUDIT_KEY").env_remove("CLAVIGER_WEBHOOK_KEY");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.envs(vars.iter().copied());
     let mut child = command.spawn().expect("the binary starts");

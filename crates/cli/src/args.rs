@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     Config(Config),
     /// Say why something was found, or why not
     Explain(Box<Explain>),
+    /// Keep a log that nobody can edit, and answer questions out of it
+    Audit(crate::args_audit::Audit),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  claviger completions bash > /etc/bash_completion.d/claviger")]
     Completions {

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod about;
+pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod explain;
 mod job;
