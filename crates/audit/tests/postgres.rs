@@ -34,6 +34,8 @@ struct Fixture {
 
 fn fixture(test: &str) -> Option<Fixture> {
     let Ok(url) = std::env::var("CLAVIGER_TEST_POSTGRES") else {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!is_ci, "CLAVIGER_TEST_POSTGRES is not set: `tests/run` starts a server and sets it");
         println!("skipped: CLAVIGER_TEST_POSTGRES is not set");
         return None;
     };
