@@ -8,6 +8,8 @@
 //! The floor inflates every entry of the packs once and does nothing else. Times are the best of several runs, taken in
 //! turn; memory is the peak resident set that Linux reports, to which the mapped pack counts. Nothing here asserts.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,7 +32,9 @@ fn main() {
     {
         return floor(Path::new(path));
     }
-    println!("| repository | floor, 1 and 2 threads | claviger, 1 and 2 threads | ratio | memory | beside it |");
+    println!(
+        "| repository | floor, 1 and 2 threads | claviger, 1 and 2 threads | ratio | memory | beside it |"
+    );
     println!("| --- | --- | --- | --- | --- | --- |");
     let paths: Vec<PathBuf> = args.into_iter().map(PathBuf::from).collect();
     if paths.is_empty() {
@@ -56,7 +60,11 @@ fn floor(path: &Path) {
 fn floor_of(path: &Path, threads: usize) -> Duration {
     let own = std::env::current_exe().expect("the bench has a path");
     let run = || {
-        let output = Command::new(&own).arg("--floor").arg(path).env("RAYON_NUM_THREADS", threads.to_string()).output();
+        let output = Command::new(&own)
+            .arg("--floor")
+            .arg(path)
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .output();
         let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
         Duration::from_nanos(text.parse().unwrap_or(0))
     };
@@ -65,7 +73,8 @@ fn floor_of(path: &Path, threads: usize) -> Duration {
 
 fn row(name: &str, path: &Path, peers: bool) {
     let ours = |threads: &'static str, more: &[&str], runs: usize| {
-        let args = [&["scan", "--history-only", "--quiet", "--exit-zero", "--threads", threads], more].concat();
+        let args =
+            [&["scan", "--history-only", "--quiet", "--exit-zero", "--threads", threads], more].concat();
         best(runs, || run(Command::new(claviger_tests::binary()).args(&args).current_dir(path)))
     };
     let floors = [floor_of(path, 1), floor_of(path, 2)];
@@ -81,7 +90,17 @@ fn row(name: &str, path: &Path, peers: bool) {
             ("gitleaks", vec!["git", "--no-banner", "."]),
             (
                 "kingfisher",
-                vec!["scan", "--no-validate", "--no-update-check", "-q", "--format", "json", "--output", &report, "."],
+                vec![
+                    "scan",
+                    "--no-validate",
+                    "--no-update-check",
+                    "-q",
+                    "--format",
+                    "json",
+                    "--output",
+                    &report,
+                    ".",
+                ],
             ),
         ] {
             if found(name) {
@@ -92,7 +111,9 @@ fn row(name: &str, path: &Path, peers: bool) {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let beside: Vec<String> = others
         .iter()
-        .map(|(name, cost)| format!("{name}: {:.0} ms ({:.1} times ours)", ms(cost.time), ms(cost.time) / ms(two.time)))
+        .map(|(name, cost)| {
+            format!("{name}: {:.0} ms ({:.1} times ours)", ms(cost.time), ms(cost.time) / ms(two.time))
+        })
         .collect();
     println!(
         "| {name}, {} MB of packs | {:.0} and {:.0} ms | {:.0} and {:.0} ms ({:.2} times faster) | {:.2} and {:.2} | {} MB | {} |",
@@ -112,20 +133,33 @@ fn row(name: &str, path: &Path, peers: bool) {
 fn packed(path: &Path) -> u64 {
     let folder = [path.join(".git/objects/pack"), path.join("objects/pack")].into_iter().find(|f| f.is_dir());
     let list = folder.and_then(|f| fs::read_dir(f).ok()).into_iter().flatten().flatten();
-    list.filter(|e| e.path().extension().is_some_and(|x| x == "pack")).filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+    list.filter(|e| e.path().extension().is_some_and(|x| x == "pack"))
+        .filter_map(|e| e.metadata().ok())
+        .map(|m| m.len())
+        .sum()
 }
 
 /// A repository of so many commits, each changing one of 400 files of about 8 KB in one place; packed as a server packs.
 fn import(repo: &Repo, commits: usize) {
-    let mut child = git_command(repo.path(), &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
+    let mut child = git_command(repo.path(), &["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("git starts");
     let mut out = BufWriter::new(child.stdin.take().expect("piped"));
     let mut files: Vec<Vec<String>> = (0..400)
-        .map(|f| (0..120).map(|l| format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))).collect())
+        .map(|f| {
+            (0..120)
+                .map(|l| {
+                    format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))
+                })
+                .collect()
+        })
         .collect();
     for commit in 0..commits {
         let file = (commit * 7919) % files.len();
         let line = (commit * 104_729) % 120;
-        files[file][line] = format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
+        files[file][line] =
+            format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
         let text = files[file].join("\n");
         write!(
             out,
@@ -153,7 +187,12 @@ struct Cost {
 }
 
 fn found(name: &str) -> bool {
-    Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 fn run(command: &mut Command) -> Cost {

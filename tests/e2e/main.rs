@@ -5,4 +5,5 @@ mod change;
 mod command;
 mod formats;
 mod history;
+mod selection;
 mod triage;
