@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use claviger_tests::{Folder, Ran, Repo, binary, claviger, claviger_with, noise, token, tool};
+use claviger_tests::{Folder, Ran, Repo, binary, claviger, claviger_with, line, token, tool};
 use serde_json::Value;
 
 fn run(folder: &Path, args: &[&str]) -> Ran {
@@ -13,40 +13,6 @@ fn run(folder: &Path, args: &[&str]) -> Ran {
 
 fn scan(folder: &Path, flags: &[&str]) -> Ran {
     claviger(folder, &[&["scan", "--format", "json", "--show-secrets"], flags].concat())
-}
-
-/// Paths of all places, each once, sorted.
-fn paths(ran: &Ran) -> Vec<String> {
-    let mut all: Vec<String> = ran
-        .findings()
-        .iter()
-        .flat_map(|f| f["places"].as_array().expect("a list").clone())
-        .map(|p| p["path"].as_str().expect("a text").to_owned())
-        .collect();
-    all.sort();
-    all.dedup();
-    all
-}
-
-/// The names that the coverage lists under a reason.
-fn left_out(ran: &Ran, reason: &str) -> Vec<String> {
-    let report = ran.json();
-    let skipped = report["coverage"]["skipped"].as_array().expect("a list, with --coverage");
-    let of = skipped.iter().filter(|s| s["reason"] == reason);
-    of.map(|s| s["what"].as_str().expect("a text").to_owned()).collect()
-}
-
-fn line(seed: &str) -> String {
-    format!("t = '{}'\n", token(seed))
-}
-
-/// Files in folders, each with a secret of its own.
-fn tree() -> Folder {
-    let folder = Folder::new();
-    for path in ["a.py", "a.env", "src/b.py", "src/deep/c.py", "src/deep/er/d.env", "docs/e.md"] {
-        folder.write(path, line(path));
-    }
-    folder
 }
 
 #[test]
@@ -194,9 +160,10 @@ fn explain_says_which_rule_which_check_and_what_decided() {
     let repo = Repo::new();
     let own = concat!("claviger", ":allow");
     let text = format!(
-        "x = 1\n{}{}y = 'glpat-changeme'\n",
+        "x = 1\n{}{}y = 'glpat-{}'\n",
         line("a"),
-        line("b").replace('\n', &format!(" # {own} -- why not\n"))
+        line("b").replace('\n', &format!(" # {own} -- why not\n")),
+        "changeme"
     );
     repo.commit("src/app.py", &text);
     let explain = |args: &[&str]| run(repo.path(), &[&["explain"], args].concat());
@@ -280,130 +247,6 @@ fn completions_man_and_version() {
     let plain = run(folder.path(), &["--version"]).stdout;
     assert_eq!(plain, format!("claviger {}\n", version["version"].as_str().expect("a text")));
     assert!(run(folder.path(), &["version"]).stdout.contains("built-in rules"));
-}
-
-#[test]
-fn include_and_exclude_choose_paths() {
-    let folder = tree();
-    for (flags, want) in [
-        (vec!["--include", "*.env"], vec!["a.env", "src/deep/er/d.env"]),
-        (vec!["--include", "src"], vec!["src/b.py", "src/deep/c.py", "src/deep/er/d.env"]),
-        (vec!["--include", "/src/*.py"], vec!["src/b.py"]),
-        (vec!["--include", "src/**/*.py"], vec!["src/b.py", "src/deep/c.py"]),
-        (vec!["--include", "a.*", "--include", "docs/"], vec!["a.env", "a.py", "docs/e.md"]),
-        (vec!["--exclude", "src", "--exclude", "*.md"], vec!["a.env", "a.py"]),
-        (vec!["--include", "src", "--exclude", "deep"], vec!["src/b.py"]),
-        (
-            vec!["--exclude", "/deep", "--exclude", "a.*"],
-            vec!["docs/e.md", "src/b.py", "src/deep/c.py", "src/deep/er/d.env"],
-        ),
-    ] {
-        let ran = scan(folder.path(), &[&["--coverage"], flags.as_slice()].concat());
-        assert_eq!(
-            (ran.status, paths(&ran)),
-            (1, want.iter().map(|p| (*p).to_owned()).collect()),
-            "{flags:?}"
-        );
-        // What is left out is on the ledger, and asked for.
-        assert_eq!(left_out(&ran, "excluded").len() + want.len(), 6, "{flags:?}");
-        assert_eq!(ran.json()["coverage"]["complete"], true);
-    }
-}
-
-#[test]
-fn depth_and_size_have_limits_that_were_asked_for() {
-    let folder = tree();
-    for (depth, count) in [("0", 2), ("1", 4), ("2", 5), ("9", 6)] {
-        let ran = scan(folder.path(), &["--max-depth", depth]);
-        assert_eq!((ran.status, paths(&ran).len()), (1, count), "{depth}");
-    }
-    let ran = scan(folder.path(), &["--max-depth", "1", "--coverage"]);
-    assert_eq!(left_out(&ran, "max-depth"), ["src/deep"]);
-    folder.write("big.py", noise("big", 3000) + "\n" + &line("big"));
-    let ran = scan(folder.path(), &["--max-file-size", "2k", "--coverage"]);
-    assert_eq!((paths(&ran).len(), left_out(&ran, "size-limit")), (6, vec!["big.py".to_owned()]));
-    assert_eq!(paths(&scan(folder.path(), &["--max-file-size", "1MiB"])).len(), 7);
-
-    let repo = Repo::new();
-    for name in ["one", "two", "three"] {
-        repo.commit(name, line(name));
-        repo.remove(name);
-    }
-    for (depth, want) in
-        [("2", vec!["three"]), ("4", vec!["three", "two"]), ("99", vec!["one", "three", "two"])]
-    {
-        let ran = scan(repo.path(), &["--history-only", "--branch", "main", "--max-depth", depth]);
-        assert_eq!(paths(&ran), want, "{depth}");
-    }
-}
-
-#[test]
-fn lists_of_files_in_any_spelling() {
-    let repo = Repo::new();
-    for path in ["a.py", "src/b c.py", "src/ü.py", "src/d.py"] {
-        repo.write(path, line(path));
-    }
-    let list = |folder: &Path, text: &str| {
-        let args = ["scan", "--format", "json", "--coverage", "--files-from", "-"];
-        claviger_with(folder, &args, text.as_bytes(), &[])
-    };
-    let want = ["src/b c.py", "src/ü.py"];
-    let whole = format!("{0}/src/b c.py\n{0}/src/ü.py\n", repo.path().display());
-    for text in
-        ["src/b c.py\nsrc/ü.py\n", "./src/b c.py\r\n./src/ü.py\r\n", "src/b c.py\0src/ü.py", whole.as_str()]
-    {
-        let ran = list(repo.path(), text);
-        assert_eq!((ran.status, paths(&ran).as_slice()), (1, want.map(str::to_owned).as_slice()), "{text:?}");
-    }
-    let ran = list(repo.path(), "");
-    assert_eq!(ran.status, 0);
-    assert!(
-        ran.json()["notices"].to_string().contains("the list is empty: nothing was scanned"),
-        "{}",
-        ran.stdout
-    );
-    let ran = list(repo.path(), "src\na.py\n");
-    assert_eq!((ran.status, paths(&ran)), (1, vec!["a.py".to_owned()]));
-    assert_eq!(left_out(&ran, "special-file"), ["src"]);
-    let ran = list(repo.path(), "src/d.py\nsrc/gone.py\n");
-    assert_eq!((ran.status, left_out(&ran, "changed-while-read")), (2, vec!["src/gone.py".to_owned()]));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn lists_may_hold_links_and_names_that_are_no_text() {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt as _;
-    let folder = Folder::new();
-    fs::write(folder.path().join(OsStr::from_bytes(b"gr\xfcn.py")), line("latin")).expect("a file");
-    std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).expect("a link");
-    let args = ["scan", "--format", "json", "--coverage", "--files-from", "-"];
-    let ran = claviger_with(folder.path(), &args, b"gr\xfcn.py\nlink\n", &[]);
-    assert_eq!((ran.status, paths(&ran)), (1, vec!["gr\\xfcn.py".to_owned()]), "{}", ran.stderr);
-    assert_eq!(left_out(&ran, "symlink"), ["link"]);
-}
-
-#[test]
-fn rules_and_confidence_are_chosen() {
-    let folder = Folder::new();
-    folder.write("a.py", line("a"));
-    folder.write("b.py", "db_password = 'kR7vUq2mZx'\n");
-    let rules = |flags: &[&str]| {
-        let mut all: Vec<String> = scan(folder.path(), flags)
-            .findings()
-            .iter()
-            .map(|f| f["rule"].as_str().expect("a text").to_owned())
-            .collect();
-        all.sort();
-        all
-    };
-    assert_eq!(rules(&["--min-confidence", "low"]), ["generic-password", "gitlab-personal-token"]);
-    assert_eq!(rules(&["--only", "gitlab-*"]), ["gitlab-personal-token"]);
-    assert_eq!(rules(&["--only", "gitlab-*,generic-*", "--skip", "generic-*"]), ["gitlab-personal-token"]);
-    assert_eq!(rules(&["--skip", "gitlab-*,generic-secret"]), ["generic-password"]);
-    assert_eq!(rules(&["--min-confidence", "high"]), ["gitlab-personal-token"]);
-    let report = scan(folder.path(), &["--min-confidence", "high"]).json();
-    assert!(report["hidden"].as_u64() > Some(0), "{report}");
 }
 
 #[test]
@@ -511,26 +354,8 @@ fn quiet_verbose_stats_and_coverage() {
 }
 
 #[test]
-fn what_git_ignores_is_left_out_counted_and_can_be_read() {
-    let repo = Repo::new();
-    repo.write(".gitignore", "*.log\n/build/\n");
-    repo.write("src/.gitignore", "local.py\n");
-    for path in ["a.py", "b.log", "build/x/c.py", "src/local.py", "src/d.py", "src/build/e.py"] {
-        repo.write(path, line(path));
-    }
-    let ran = scan(repo.path(), &["--coverage"]);
-    assert_eq!(paths(&ran), ["a.py", "src/build/e.py", "src/d.py"]);
-    assert_eq!(left_out(&ran, "gitignored"), ["b.log", "build", "src/local.py"]);
-    assert_eq!(ran.json()["coverage"]["complete"], true);
-    let ran = scan(repo.path(), &["--no-gitignore", "--coverage"]);
-    assert_eq!((paths(&ran).len(), left_out(&ran, "gitignored").len()), (6, 0));
-    // Named outright, it is read.
-    assert_eq!(paths(&scan(repo.path(), &["b.log", "build"])), ["b.log", "build/x/c.py"]);
-}
-
-#[test]
 fn json_on_standard_output_is_one_document_whatever_happens() {
-    let (folder, repo) = (tree(), Repo::new());
+    let (folder, repo) = (Folder::tree(), Repo::new());
     folder.write("list", "a.py\ngone.py\n");
     for (path, flags, status) in [
         (folder.path(), vec![], 1),
@@ -613,133 +438,4 @@ fn scans_that_take_long_show_progress_on_a_terminal_and_nowhere_else() {
     let piped = on_terminal(folder.path(), &format!("({}) 2> log", line("")), &[]).expect("as before");
     assert!(!piped.contains("scanning"), "{piped:?}");
     assert_eq!(fs::read_to_string(folder.path().join("log")).expect("a file"), "");
-}
-
-/// Flags win over the configuration; lists of paths and rules add up.
-#[test]
-fn the_configuration_is_merged_with_the_flags() {
-    let folder = tree();
-    folder.write("low.py", "db_password = 'hunter2'\n");
-    folder.write("ci/extra.yaml", "provider: Mine\nrules:\n  - id: mine-key\n    name: Mine\n    description: Mine.\n    kind: token\n    severity: low\n    confidence: high\n    anchors: [mine_]\n    pattern: 'mine_[0-9a-z]{20}'\n    remediation: Revoke it.\n    examples:\n      match: ['mine_{{lower 20}}', 'x=mine_{{lower 20}}']\n      miss: ['mine_{{lower 5}}', 'mine']\n");
-    folder.write("mine.py", format!("mine_{}7", noise("mine", 19).to_lowercase()));
-    folder.write(
-        "claviger.yaml",
-        "version: 1\nexclude: [docs]\nmin_confidence: high\nmax_file_size: 10000\nrules:\n  paths: [ci/extra.yaml]\n  skip: [generic-*]\n",
-    );
-    folder.write("big.py", noise("big", 12_000) + "\n" + &line("big"));
-    let ran = scan(folder.path(), &["--exclude", "deep", "--coverage"]);
-    assert_eq!(paths(&ran), ["a.env", "a.py", "mine.py", "src/b.py"]);
-    assert_eq!(left_out(&ran, "size-limit"), ["big.py"]);
-    assert_eq!(ran.json()["hidden"], 0);
-    let ran = scan(folder.path(), &["--max-file-size", "1M", "--include", "*.py"]);
-    assert!(paths(&ran).contains(&"big.py".to_owned()), "{:?}", paths(&ran));
-    // From elsewhere: what it names is beside it, the ignore file is the target's.
-    folder.write("conf/other.yaml", "rules: {only: [mine-*], paths: [extra.yaml]}\n");
-    fs::copy(folder.path().join("ci/extra.yaml"), folder.path().join("conf/extra.yaml")).expect("a copy");
-    let ran = scan(folder.path(), &["--config", "conf/other.yaml"]);
-    assert_eq!(paths(&ran), ["mine.py"], "{}", ran.stderr);
-    let id = ran.findings()[0]["fingerprint"].as_str().expect("a text").to_owned();
-    folder.write(".clavigerignore", format!("{id} * * -- known\n"));
-    assert_eq!(scan(folder.path(), &["--config", "conf/other.yaml"]).status, 0);
-    // Standard input belongs to the project around it.
-    let text = fs::read(folder.path().join("mine.py")).expect("a file");
-    let ran = claviger_with(folder.path(), &["scan", "-", "--no-ignore", "--format", "json"], &text, &[]);
-    assert_eq!(ran.findings().len(), 1, "{}", ran.stdout);
-}
-
-#[test]
-fn targets_of_several_projects_keep_their_configurations_to_themselves() {
-    let (one, two) = (tree(), tree());
-    one.write("claviger.yaml", "exclude: ['*']\n");
-    let path = two.path().display().to_string();
-    let ran = scan(one.path(), &[".", &path]);
-    assert_eq!(ran.status, 1, "{}", ran.stderr);
-    assert!(ran.json()["notices"].to_string().contains("different projects"), "{}", ran.stdout);
-    assert_eq!(ran.json()["coverage"]["files"], 13);
-    // The same thing named twice is read once.
-    let ran = scan(two.path(), &[".", "./", &path, "a.py", "a.py"]);
-    assert_eq!(ran.json()["coverage"]["files"].as_u64(), Some(6 + 1), "{}", ran.stdout);
-}
-
-#[test]
-fn repositories_of_all_shapes_from_all_places() {
-    let repo = Repo::new();
-    repo.commit("src/a.py", line("old"));
-    repo.commit("src/a.py", line("now"));
-    let all = |folder: &Path, flags: &[&str]| {
-        let mut all: Vec<String> = scan(folder, flags)
-            .findings()
-            .iter()
-            .map(|f| f["secret"].as_str().expect("a text").to_owned())
-            .collect();
-        all.sort();
-        all
-    };
-    let mut both = vec![token("old"), token("now")];
-    both.sort();
-    assert_eq!(all(repo.path(), &[]), both);
-    // Without a target, a folder means the repository that it is in.
-    assert_eq!(all(&repo.path().join("src"), &[]), both);
-    let text = run(&repo.path().join("src"), &["scan"]).stdout;
-    assert!(text.contains("--> ../src/a.py:1:6"), "{text}");
-    // Named, it is a folder, and that is said.
-    let ran = scan(&repo.path().join("src"), &["."]);
-    assert_eq!(all(&repo.path().join("src"), &["."]), [token("now")]);
-    assert!(ran.json()["notices"].to_string().contains("not the history"), "{}", ran.stdout);
-    for flag in
-        [["--staged"].as_slice(), &["--history-only"], &["--branch", "main"], &["--since", "2020-01-01"]]
-    {
-        let ran = scan(repo.path(), &[flag, &["src"]].concat());
-        assert!(ran.status == 2 && ran.stderr.contains("part of one"), "{flag:?}: {}", ran.stderr);
-    }
-    let linked = repo.outside().join("linked");
-    repo.git(&["worktree", "add", "-q", &linked.display().to_string()]);
-    assert_eq!(all(&linked, &[]), both);
-    assert_eq!(all(repo.outside(), &["linked"]), both);
-    let bare = Repo::clone_of(&repo, &["--bare"]);
-    assert_eq!(all(bare.path(), &[]), both);
-    assert_eq!(all(bare.outside(), &["repo"]), both);
-    let ran = scan(bare.path(), &["--no-history"]);
-    assert_eq!(ran.status, 0);
-    assert!(ran.json()["notices"].to_string().contains("has no files"), "{}", ran.stdout);
-
-    let outer = Repo::new();
-    outer.commit("b.py", line("outer"));
-    outer.git(&["submodule", "--quiet", "add", &format!("file://{}", repo.path().display()), "lib"]);
-    outer.git(&["commit", "-q", "-m", "submodule"]);
-    assert!(!all(outer.path(), &[]).contains(&token("old")));
-    let with = all(outer.path(), &["--submodules"]);
-    assert!(with.contains(&token("old")) && with.contains(&token("outer")), "{with:?}");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_target_that_is_a_link_is_followed() {
-    let (folder, outside) = (Folder::new(), Folder::new());
-    outside.write("real/a.py", line("a"));
-    std::os::unix::fs::symlink(outside.path().join("real"), folder.path().join("folder")).expect("a link");
-    std::os::unix::fs::symlink(outside.path().join("real/a.py"), folder.path().join("file.py"))
-        .expect("a link");
-    assert_eq!(paths(&scan(folder.path(), &["folder"])), ["a.py"]);
-    assert_eq!(paths(&scan(folder.path(), &["file.py"])), ["a.py"]);
-    assert_eq!(scan(folder.path(), &[]).status, 0);
-}
-
-#[test]
-fn files_that_editors_and_systems_make() {
-    let folder = Folder::new();
-    let secret = token("wide");
-    let utf16: Vec<u8> =
-        format!("\u{feff}t = '{secret}'\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    folder.write("wide.txt", utf16);
-    folder.write("bom.txt", format!("\u{feff}t = '{}'", token("bom")));
-    folder.write("crlf.txt", format!("x\r\n\r\nt = '{}'\r\n", token("crlf")));
-    folder.write("latin.txt", [b"gr\xfc\xdfe '".as_slice(), token("latin").as_bytes(), b"'"].concat());
-    folder.write("binary", [b"\x7fELF\0\0\xff".as_slice(), token("binary").as_bytes(), b"\0\0"].concat());
-    folder.write("empty", "");
-    let ran = scan(folder.path(), &[]);
-    assert_eq!(paths(&ran), ["binary", "bom.txt", "crlf.txt", "latin.txt", "wide.txt"]);
-    assert_eq!(ran.json()["coverage"]["files"], 6);
-    let text = run(folder.path(), &["scan", "crlf.txt"]).stdout;
-    assert!(text.contains("crlf.txt:3:6") && !text.contains("\\r"), "{text}");
 }

@@ -7,4 +7,5 @@ mod change;
 mod command;
 mod formats;
 mod history;
+mod selection;
 mod triage;

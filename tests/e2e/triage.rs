@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use claviger_tests::{Folder, Ran, Repo, claviger, claviger_with, token};
+use claviger_tests::{Folder, Ran, Repo, claviger, claviger_with, token, weak_line};
 
 const KEY: &str = "CLAVIGER_FINGERPRINT_KEY";
 
@@ -175,7 +175,7 @@ fn an_entry_that_matches_nothing_is_stale_only_for_a_scan_of_everything() {
 fn what_is_under_the_shown_confidence_is_not_stale() {
     let folder = Folder::new();
     folder.write("a.py", line("sure"));
-    folder.write("test/b.py", "db_password = 'hunter2'\n");
+    folder.write("test/b.py", weak_line("hunter"));
     let all = scan(folder.path(), &["--min-confidence", "low"]);
     let entries: Vec<String> = all
         .findings()
@@ -315,7 +315,7 @@ fn a_keyed_baseline_needs_its_key() {
 
 #[test]
 fn fingerprints_are_the_same_in_every_run_and_on_every_machine() {
-    let weak = "db_password = 'Tr0ub4dor&3-horse'\n";
+    let weak = weak_line("Tr0ub4dor&3-horse");
     let (one, two) = (Folder::new(), Repo::new());
     one.write("deep/er/a.py", format!("{weak}\n{}", line("same")));
     two.commit("b.py", format!("\n\n{}\n\n{weak}", line("same")));

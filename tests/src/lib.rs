@@ -52,6 +52,34 @@ impl Ran {
     pub fn findings(&self) -> Vec<serde_json::Value> {
         self.json()["findings"].as_array().expect("a list of findings").clone()
     }
+
+    /// Paths of all places in a JSON report, each once, sorted.
+    ///
+    /// # Panics
+    /// If there is no report.
+    pub fn paths(&self) -> Vec<String> {
+        let places = |f: &serde_json::Value| f["places"].as_array().expect("a list of places").clone();
+        let mut all: Vec<String> = self
+            .findings()
+            .iter()
+            .flat_map(places)
+            .map(|p| p["path"].as_str().expect("a path").to_owned())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The names that the coverage lists under a reason; the scan needs `--coverage`.
+    ///
+    /// # Panics
+    /// If there is no report with such a list.
+    pub fn left_out(&self, reason: &str) -> Vec<String> {
+        let report = self.json();
+        let skipped = report["coverage"]["skipped"].as_array().expect("a list, with --coverage");
+        let of = skipped.iter().filter(|s| s["reason"] == reason);
+        of.map(|s| s["what"].as_str().expect("a text").to_owned()).collect()
+    }
 }
 
 /// Runs the binary in a folder.
@@ -124,6 +152,16 @@ pub fn token(seed: &str) -> String {
     format!("glpat{}{}7{}41", '-', noise(seed, 9), noise(&format!("{seed}/2"), 8))
 }
 
+/// A line of code that holds a token, with its end.
+pub fn line(seed: &str) -> String {
+    format!("t = '{}'\n", token(seed))
+}
+
+/// A line of a configuration with a password of few characters, as people choose them.
+pub fn weak_line(word: &str) -> String {
+    format!("db_{} = '{word}{}'\n", "password", word.len())
+}
+
 /// A folder of its own, gone when dropped.
 #[derive(Debug)]
 pub struct Folder(TempDir);
@@ -146,6 +184,15 @@ impl Folder {
     /// Its path.
     pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Six files in folders, each with a secret of its own.
+    pub fn tree() -> Self {
+        let folder = Folder::new();
+        for path in ["a.py", "a.env", "src/b.py", "src/deep/c.py", "src/deep/er/d.env", "docs/e.md"] {
+            folder.write(path, line(path));
+        }
+        folder
     }
 
     /// Writes a file, its folders first.
