@@ -117,8 +117,9 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
     if speaks && value.len() < 20 {
         return Some("a value as tests and documentation have it");
     }
-    // `tiger_Lily88`: words, but put together as people put passwords together.
-    let composed = entropy::classes(value) >= 3 && value.len() >= 8;
+    // `tiger_Lily88`, `tiger_lily88`: words, but put together as people put passwords together.
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let composed = (entropy::classes(value) >= 3 || digits >= 2) && value.len() >= 8;
     if !composed && (value::is_identifier(value) || is_word(value)) {
         return Some("a plain word");
     }
@@ -235,7 +236,8 @@ const ANY_HOST: &[&str] = &[
     "fake",
 ];
 
-/// A documentation host makes any password a sample; a local one needs a good password to be worth a look.
+/// A documentation host makes any password a sample; a host that stands for any one needs a strong password to be worth
+/// a look, a local one a good one.
 fn at_host(weight: Weight, host: &[u8]) -> Weight {
     let lower = host.to_ascii_lowercase();
     let reserved = ["example.com", "example.org", "example.net", "example", "invalid", "test", "fake"]
@@ -245,8 +247,12 @@ fn at_host(weight: Weight, host: &[u8]) -> Weight {
                 .strip_suffix(name.as_bytes())
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with(b".") || rest.ends_with(b"-"))
         });
-    if reserved || ANY_HOST.iter().any(|h| lower == h.as_bytes()) || lower.starts_with(b"example.") {
+    if reserved || lower.starts_with(b"example.") {
         return Weight::Weak("at a host as documentation has it");
+    }
+    if ANY_HOST.iter().any(|h| lower == h.as_bytes()) {
+        let why = "at a host that stands for any host";
+        return if weight == Weight::Strong { Weight::Fair(why) } else { Weight::Weak(why) };
     }
     let local =
         ["localhost", "127.0.0.1", "0.0.0.0", "host.docker.internal"].iter().any(|h| lower == h.as_bytes());
@@ -316,6 +322,10 @@ mod tests {
             ("app", "hop4wave", "${HOST}", "weak"),
             ("app", "kX9vQ2mZ7pLw", "localhost", "strong"),
             ("app", "kX9vQ2mZ7pLw", "www.example.com", "weak"),
+            ("app", "kX9vQ2mZ7pLw", "host", "fair"),
+            ("app", "hop4wave", "host", "weak"),
+            ("app", "tiger_lily88", "db.corp.net", "fair"),
+            ("app", "db_pass1", "db.corp.net", "weak"),
             ("postgres", "postgres", "db", "weak"),
             ("admin", "Admin123", "db", "weak"),
             ("root", "p4ssw0rd", "10.0.0.4", "weak"),

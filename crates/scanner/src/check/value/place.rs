@@ -1,0 +1,120 @@
+//! What stands around a name and its value.
+
+use std::ops::Range;
+
+use super::name::is_hash_name;
+use super::words::looks_chosen;
+use crate::check::Candidate;
+use crate::check::file_kind::{FileKind, Syntax};
+
+/// How far around a lone `key` a word for cryptography or an API is looked for, in bytes.
+const NEAR_KEY: usize = 160;
+
+/// What stands between the name and the value, and around them.
+pub(super) fn says_no(c: &Candidate<'_>, value: &Range<usize>, name: &[u8]) -> Option<&'static str> {
+    let name_span = c.name.clone()?;
+    let before = &c.text[..name_span.start];
+    // `AWS::SecretsManager::Secret`: a type.
+    if before.ends_with(b"::") {
+        return Some("its name is a type");
+    }
+    if before.ends_with(b".svg?") {
+        return Some("the token of a badge");
+    }
+    if before.ends_with(b"/") && is_hash_name(&word_before(before).to_ascii_lowercase()) {
+        return Some("a hash of a file");
+    }
+    if matches!(name, b"key" | b"keys") && !is_about_keys(c, value) {
+        return Some("a key of something else");
+    }
+    let between = &c.text[name_span.end..value.start.max(name_span.end)];
+    let separator = between.iter().copied().find(|b| matches!(b, b'=' | b':' | b',' | b'(' | b'>'))?;
+    match separator {
+        b',' => in_list(c, value, before),
+        b'(' if !between.starts_with(b".") => call_says_no(name),
+        _ => None,
+    }
+}
+
+/// The word that ends here, with slashes and dots.
+fn word_before(text: &[u8]) -> &[u8] {
+    let start = text.len().saturating_sub(48);
+    let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
+    &text[text[start..].iter().rposition(|b| !word(b)).map_or(start, |i| start + i + 1)..]
+}
+
+/// `("password", "x")` sets one; `["password", "x"]` lists names.
+fn in_list(c: &Candidate<'_>, value: &Range<usize>, before_name: &[u8]) -> Option<&'static str> {
+    let rest = c.text.get(value.end + 1..).unwrap_or_default();
+    match rest.iter().find(|b| !matches!(b, b' ' | b'\t')) {
+        Some(b')' | b'}' | b';') => None,
+        Some(b',') if is_argument(before_name) && looks_chosen(&c.text[value.clone()]) => None,
+        _ => Some("an entry of a list"),
+    }
+}
+
+/// Whether the text ends among the first arguments of a call.
+fn is_argument(before: &[u8]) -> bool {
+    let recent = &before[before.len().saturating_sub(64)..];
+    let open = recent.iter().rposition(|b| matches!(b, b'(' | b'[' | b'{' | b'\n'));
+    open.is_some_and(|at| recent[at] == b'(')
+}
+
+/// A call that sets a secret has the secret's name at the end of its own, and no word that asks for it before.
+fn call_says_no(name: &[u8]) -> Option<&'static str> {
+    let method = name.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let sets = ["password", "passwd", "passphrase", "secret", "token", "key", "credential", "credentials"]
+        .iter()
+        .any(|word| method.ends_with(word.as_bytes()));
+    let asks = [
+        "get", "find", "read", "fetch", "has", "is", "check", "verify", "validate", "reset", "delete", "by",
+        "from", "should", "expect", "describe", "it",
+    ]
+    .iter()
+    .any(|word| method.starts_with(word.as_bytes()));
+    (!sets || asks).then_some("the argument of a call that sets no secret")
+}
+
+/// Whether something near says that a lone `key` opens, signs or encrypts.
+fn is_about_keys(c: &Candidate<'_>, value: &Range<usize>) -> bool {
+    let start = value.start.saturating_sub(NEAR_KEY);
+    let end = (value.end + NEAR_KEY).min(c.text.len());
+    let around = [&c.text[start..value.start], b" ", &c.text[value.end..end]].concat().to_ascii_lowercase();
+    [
+        "crypt",
+        "cipher",
+        "\"aes",
+        "hmac",
+        "jwt",
+        "secret",
+        "signing",
+        "signature",
+        "api.",
+        "apikey",
+        "api_key",
+        "getbytes",
+    ]
+    .iter()
+    .any(|word| memchr::memmem::find(&around, word.as_bytes()).is_some())
+}
+
+/// `?name=` and `&name=`: a parameter of an address.
+pub(super) fn in_query(before_name: &[u8]) -> bool {
+    before_name.ends_with(b"?") || before_name.ends_with(b"&") || before_name.ends_with(b"&amp;")
+}
+
+/// Whether the text from the line's start to a name ends in a comment.
+pub(super) fn in_comment(file: FileKind, before_name: &[u8]) -> bool {
+    if file.syntax == Syntax::Unknown {
+        return false;
+    }
+    let line = before_name.trim_ascii_start();
+    let opens = |mark: &str| line.starts_with(mark.as_bytes());
+    let hash = matches!(file.syntax, Syntax::Code | Syntax::Data);
+    if ["//", "/*", "* ", "--", "<!--", ";;"].iter().any(|mark| opens(mark)) || hash && opens("#") {
+        return !opens("#define") && !opens("--password");
+    }
+    [&b" // "[..], b" # ", b"\t// ", b";  //", b" <!-- "]
+        .iter()
+        .any(|mark| memchr::memmem::find(line, mark).is_some())
+}
