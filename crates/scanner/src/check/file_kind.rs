@@ -41,7 +41,7 @@ const CODE: &[&str] = &[
     "graphql", "sol", "cr", "d", "pas", "asm", "s", "html", "htm", "xhtml", "jsp", "aspx", "cshtml", "razor",
     "css", "scss", "less", "sass", "ejs", "hbs", "mustache", "twig", "haml", "pug", "coffee", "ipynb",
     "rake", "gemspec", "cfc", "cfm", "apex", "cls", "trigger", "st", "el", "lisp", "scm", "rkt", "tcl",
-    "awk", "jinja", "jinja2", "j2", "tmpl",
+    "awk", "jinja", "jinja2", "j2", "tmpl", "vim",
 ];
 const CONFIG: &[&str] = &[
     "yml",

@@ -46,7 +46,7 @@ const IS: &str = concat!(
     r#"(?:[ \t]{0,24}(?::=|=>|->|\|\|=|\?\?=|!?={1,3}|\?=|:|>)[ \t]{0,24}"#,
     // Wrappers that leave their argument as it is, and lists.
     r#"(?:(?:(?:new )?(?:\[\]byte|SecretStr|SecureString|String(?:::from|\.new)?|(?:std::)?string|Secret|Buffer\.from|Encoding\.\w{1,8}\.GetBytes|bytes|str|decode|Q(?:String|StringLiteral|Latin1String))[({]|[\[(]|\{ ?)?@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
-    r#"|[ \t]{0,3}[,(][ \t]{0,3}(?:new |\[\]byte\(|Some\()?@?[a-zA-Z]{0,2}(?:["'`]|\\")"#,
+    r#"|[ \t]{0,3}[,(][ \t]{0,3}(?:new |\[\]byte\(|Some\()?@?[a-zA-Z]{0,2}(?:["'`](?:\\?")?|\\")"#,
     // What a value is when nobody sets it; a comparison.
     r#"|[ \t]{0,3}(?:\|\||\?\?|\?:|\bor)[ \t]{1,3}["'`]|\.(?:[eE]quals(?:IgnoreCase)?|compareTo)\([ \t]{0,2}["']"#,
     r#"|[ \t]{1,8}(?i:value)[ \t]{0,2}=[ \t]{0,2}["'])"#,

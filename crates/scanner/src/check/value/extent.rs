@@ -33,7 +33,13 @@ pub(super) fn extent(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'sta
     if let Some(quote @ (b'"' | b'\'' | b'`')) = start.checked_sub(1).map(|i| c.text[i]) {
         let escaped = start >= 2 && c.text[start - 2] == b'\\';
         let length = closing_quote(rest, quote, escaped).ok_or("its quote is not closed on the line")?;
-        return Ok((start..start + length, Quoting::Quoted));
+        let length = without_line_end(&rest[..length]);
+        // Spring Security's marks of a password that is no hash.
+        let skip = [&b"{noop}"[..], b"{plain}"]
+            .iter()
+            .find(|m| rest[..length].starts_with(m))
+            .map_or(0, |m| m.len());
+        return Ok((start + skip..start + length, Quoting::Quoted));
     }
     if c.text[..start].ends_with(b">") || c.text[..start].ends_with(b"[CDATA[") {
         let length = rest.iter().position(|b| matches!(b, b'<' | b']'));
@@ -55,7 +61,7 @@ pub(super) fn extent(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'sta
 /// hold sentences.
 pub(super) fn in_prose(c: &Candidate<'_>) -> Result<(Range<usize>, Quoting), &'static str> {
     let value = &c.text[c.span.clone()];
-    let length = value.iter().rposition(|b| !b",.;:)]|".contains(b)).map_or(0, |i| i + 1);
+    let length = value.iter().rposition(|b| !b",.;:)]|*_`".contains(b)).map_or(0, |i| i + 1);
     let before = c.name.as_ref().map_or(&[][..], |name| &c.text[c.line.start.min(name.start)..name.start]);
     let quoted = c.text[..c.span.start].ends_with(b"\"") || c.text[..c.span.start].ends_with(b"'");
     let is_code = matches!(c.file.syntax, Syntax::Code | Syntax::Data | Syntax::Shell);
@@ -94,7 +100,7 @@ fn bare(c: &Candidate<'_>, rest: &[u8]) -> Result<(usize, Quoting), &'static str
     if let Some(quote @ (b'"' | b'\'')) = rest.get(length) {
         // `"NAME=value"`: the whole setting is quoted.
         let opened = name.start.checked_sub(1).and_then(|i| c.text.get(i)) == Some(quote);
-        let assigned = c.text[name.end..c.span.start].trim_ascii() == b"=";
+        let assigned = c.text[name.end..c.span.start] == *b"=";
         return if opened && assigned && length == end {
             Ok((length, Quoting::Quoted))
         } else {
@@ -103,6 +109,15 @@ fn bare(c: &Candidate<'_>, rest: &[u8]) -> Result<(usize, Quoting), &'static str
     }
     let is_comment = place::in_comment(c.file, &c.text[c.line.start.min(name.start)..name.start]);
     Ok((length, if is_comment { Quoting::Comment } else { Quoting::Bare }))
+}
+
+/// The length without `\n` and `\r` at the end: the key that is typed after a password.
+fn without_line_end(value: &[u8]) -> usize {
+    let mut rest = value;
+    while let Some(shorter) = rest.strip_suffix(b"\\n").or_else(|| rest.strip_suffix(b"\\r")) {
+        rest = shorter;
+    }
+    rest.len()
 }
 
 /// Offset of the quote that ends a string; `escaped` for strings inside strings (`\"`).

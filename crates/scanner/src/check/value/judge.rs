@@ -27,16 +27,21 @@ pub(super) fn password(
     }
     let digits = value.iter().any(u8::is_ascii_digit);
     let punctuation = value.iter().any(|b| b.is_ascii_punctuation() && !matches!(b, b'_' | b'-' | b'.'));
-    if !digits && !punctuation && is_identifier(value) {
+    let is_short_word = value.len() <= 6 && value.iter().all(u8::is_ascii_lowercase);
+    if !digits && !punctuation && (is_identifier(value) || is_short_word) {
         let single_lower = value.iter().all(u8::is_ascii_lowercase);
         let several = split_words(value).count() > 1;
         return if several || !single_lower { Err("an identifier") } else { Ok(Some("a plain word")) };
+    }
+    // `Win32_System`: numbers at the end are chosen, numbers inside are part of a name.
+    if digits && !punctuation && !value.last().is_some_and(u8::is_ascii_digit) && is_identifier(value) {
+        return Err("an identifier");
     }
     if is_uuid(value) {
         return Ok(Some("a UUID"));
     }
     let strong = entropy::classes(value) == 3 && punctuation;
-    if !strong && is_dull(value) {
+    if !strong && (is_dull(value) || speaks_of_itself(value)) {
         return Ok(Some("a value as tests and documentation have it"));
     }
     if (c.file.is_test || c.file.is_doc)
@@ -67,6 +72,12 @@ pub(super) fn token(
     if value.len() < 8 {
         return Err("too short for a token");
     }
+    if is_sure(name) && is_escaped_bytes(value) {
+        return Ok(None);
+    }
+    if name.ends_with(b"secret") && value.len() < 16 && looks_chosen(value) {
+        return password(value, quoting, c);
+    }
     if !value.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=_-.~:@!$%^*#&|?".contains(b))
         && !is_noise(value)
     {
@@ -85,6 +96,12 @@ pub(super) fn token(
     let bits = entropy::shannon(value);
     if is_uuid(value) {
         return Ok((!is_sure(name) || c.file.is_test).then_some("a UUID"));
+    }
+    if is_fingerprint(value, name) {
+        return Err("the fingerprint of a key");
+    }
+    if c.file.is_test && matches!(name, b"key" | b"keys") {
+        return Ok(Some("a key in a test"));
     }
     if c.file.is_lock || is_hash_name(name) {
         return Err("a hash of a file");
@@ -134,6 +151,30 @@ fn short_token(value: &[u8], name: &[u8], quoting: Quoting) -> Result<Option<&'s
     } else {
         Err("too short and too simple for a token")
     }
+}
+
+/// `generatedpassword1`: words alone, and one of them says what it is.
+fn speaks_of_itself(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let end = lower.iter().rposition(u8::is_ascii_alphabetic).map_or(0, |i| i + 1);
+    let digits = lower.iter().filter(|b| b.is_ascii_digit()).count();
+    let words = ["password", "passwd", "secret", "anonymous", "passphrase", "credential"];
+    digits <= 1
+        && lower[..end].iter().all(|b| b.is_ascii_alphabetic() || b"_-.@ ".contains(b))
+        && words.iter().any(|word| memchr::memmem::find(&lower, word.as_bytes()).is_some())
+}
+
+/// What names a public OpenPGP key: forty or sixteen digits of hexadecimal, in capitals.
+fn is_fingerprint(value: &[u8], name: &[u8]) -> bool {
+    matches!(value.len(), 16 | 40)
+        && name.ends_with(b"key")
+        && value.iter().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(b))
+        && value.iter().any(u8::is_ascii_uppercase)
+}
+
+/// Random bytes as a string literal writes them: `\\x8f{q\\xe1`.
+fn is_escaped_bytes(value: &[u8]) -> bool {
+    value.len() >= 12 && memchr::memmem::find_iter(value, b"\\x").count() >= 3
 }
 
 /// Letters and digits taking turns, as words with a number behind do not.

@@ -9,10 +9,10 @@ const ABOUT: &[&str] = &[
     "pattern", "policy", "hint", "placeholder", "error", "errors", "message", "messages", "msg", "title",
     "text", "help", "helper", "required", "enabled", "disabled", "version", "algorithm", "alg", "algo",
     "format", "endpoint", "ref", "arn", "class", "page", "form", "input", "prompt", "dialog", "description",
-    "desc", "template", "reset", "resetlink", "strength", "validator", "validation", "rule", "rules",
+    "desc", "template", "reset", "resetlink", "strength", "validator", "validators", "hasher", "hashers", "backend", "backends", "validation", "rule", "rules",
     "manager", "provider", "service", "handler", "factory", "builder", "issuer", "audience", "scope",
     "scopes", "status", "state", "mode", "limit", "limits", "index", "idx", "position", "offset", "kind",
-    "encoder", "encoding", "source", "store", "storage", "column", "table", "view", "screen", "button",
+    "encoder", "encryption", "encoding", "source", "store", "storage", "column", "table", "view", "screen", "button",
     "link", "icon", "test", "tests", "id", "ids", "keyid", "schema", "param", "params", "parameter",
     "attribute", "attr", "property", "prop", "env", "envvar", "variable", "var", "suffix", "separator",
     "selector", "xpath", "css", "locator", "element", "updated", "changed", "created", "date", "time",
@@ -32,7 +32,7 @@ const PUBLIC: &[&str] = &[
     "publickey", "publictoken", "publishablekey", "sitekey", "csrftoken", "authenticitytoken", "requestverificationtoken", "viewstate", "siteverification", "csrf", "xsrftoken", "nexttoken",
     "pagetoken", "nextpagetoken", "continuationtoken", "synctoken", "primarykey", "foreignkey",
     "partitionkey", "sortkey", "cachekey", "hotkey", "tokenizer", "tokens", "maxtokens", "keywords",
-    "secretsmanager", "anonkey", "lockkey", "sequencetoken", "forwardtoken", "backwardtoken", "clienttoken",
+    "secretsmanager", "anonkey", "lockkey", "sequencetoken", "forwardtoken", "backwardtoken", 
     "requesttoken", "idempotencytoken", "clientrequesttoken", "amzcredential", "amzsecuritytoken",
     "lockfilekey", "tokenmint", "cancellationtoken", "starttoken", "endtoken", "eostoken", "bostoken",
     "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "updatetoken", "resumetoken",
@@ -47,7 +47,7 @@ pub(super) fn says_no(name: &[u8]) -> Option<&'static str> {
         name.rsplit(|b| matches!(b, b'_' | b'-' | b'.' | b' ' | b'/' | b':')).next().unwrap_or_default();
     let parts = name.iter().filter(|b| matches!(b, b'_' | b'-' | b'.')).count();
     let joined: Vec<u8> = name.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
-    if name.starts_with(b"data-") {
+    if name.rsplit(|b| *b == b' ').next().is_some_and(|word| word.starts_with(b"data-")) {
         return Some("an attribute of an element");
     }
     if last.ends_with(b"pass") && OTHER_PASS.iter().any(|word| last.ends_with(word.as_bytes())) {
@@ -72,7 +72,7 @@ pub(super) fn says_no(name: &[u8]) -> Option<&'static str> {
 #[rustfmt::skip]
 const OTHER_PASS: &[&str] = &[
     "bypass", "compass", "encompass", "trespass", "surpass", "underpass", "overpass", "renderpass", "firstpass",
-    "lastpass", "nopass", "onepass", "multipass", "singlepass", "boardingpass", "allpass", "lowpass", "highpass",
+    "lastpass", "nopass", "askpass", "surrogatepass", "onepass", "multipass", "singlepass", "boardingpass", "allpass", "lowpass", "highpass",
     "bandpass", "shaderpass", "seasonpass", "canpass", "shouldpass", "mustpass", "willpass", "prepass", "effectpass",
 ];
 

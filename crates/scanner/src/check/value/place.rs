@@ -18,8 +18,11 @@ pub(super) fn says_no(c: &Candidate<'_>, value: &Range<usize>, name: &[u8]) -> O
     if before.ends_with(b"::") {
         return Some("its name is a type");
     }
-    if before.ends_with(b".svg?") {
+    if in_query(before) && memchr::memmem::find(address_before(before), b".svg?").is_some() {
         return Some("the token of a badge");
+    }
+    if &c.text[name_span.clone()] == b"PASS" && c.text[name_span.end..].starts_with(b":") {
+        return Some("the result of a test");
     }
     if before.ends_with(b"/") && is_hash_name(&word_before(before).to_ascii_lowercase()) {
         return Some("a hash of a file");
@@ -30,7 +33,8 @@ pub(super) fn says_no(c: &Candidate<'_>, value: &Range<usize>, name: &[u8]) -> O
     let between = &c.text[name_span.end..value.start.max(name_span.end)];
     let separator = between.iter().copied().find(|b| matches!(b, b'=' | b':' | b',' | b'(' | b'>'))?;
     match separator {
-        b',' => in_list(c, value, before),
+        b',' if memchr::memmem::find(between, b"efault").is_some() => None,
+        b',' => in_list(c, value, before, between),
         b'(' if !between.starts_with(b".") => call_says_no(name),
         _ => None,
     }
@@ -43,12 +47,34 @@ fn word_before(text: &[u8]) -> &[u8] {
     &text[text[start..].iter().rposition(|b| !word(b)).map_or(start, |i| start + i + 1)..]
 }
 
-/// `("password", "x")` sets one; `["password", "x"]` lists names.
-fn in_list(c: &Candidate<'_>, value: &Range<usize>, before_name: &[u8]) -> Option<&'static str> {
-    let rest = c.text.get(value.end + 1..).unwrap_or_default();
-    match rest.iter().find(|b| !matches!(b, b' ' | b'\t')) {
+/// The address that ends here, as far as it has no space or quote.
+fn address_before(text: &[u8]) -> &[u8] {
+    let start = text.len().saturating_sub(256);
+    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'(' | b'<');
+    &text[text[start..].iter().rposition(ends).map_or(start, |i| start + i + 1)..]
+}
+
+/// `("password", "x")` sets one; `["password", "x"]` lists names, `from(password, "utf8")` says how to read one.
+fn in_list(
+    c: &Candidate<'_>,
+    value: &Range<usize>,
+    before_name: &[u8],
+    between: &[u8],
+) -> Option<&'static str> {
+    let chosen = looks_chosen(&c.text[value.clone()]);
+    let is_name_whole = match between.first() {
+        Some(quote @ (b'"' | b'\'' | b'`')) => {
+            before_name.ends_with(b"=")
+                || before_name.iter().rfind(|b| !b"-#.".contains(b)).is_some_and(|b| b == quote)
+        }
+        _ => chosen || [&b"cmp("[..], b"quals(", b"ompare("].iter().any(|call| before_name.ends_with(call)),
+    };
+    let rest = c.text.get(value.end..).unwrap_or_default();
+    match rest.iter().find(|b| !matches!(b, b' ' | b'\t' | b'\\' | b'"' | b'\'' | b'`')) {
+        _ if !is_name_whole => Some("an entry of a list"),
         Some(b')' | b'}' | b';') => None,
-        Some(b',') if is_argument(before_name) && looks_chosen(&c.text[value.clone()]) => None,
+        None | Some(b'\n' | b'\r') => None,
+        Some(b',') if chosen && is_argument(before_name) => None,
         _ => Some("an entry of a list"),
     }
 }
@@ -62,7 +88,9 @@ fn is_argument(before: &[u8]) -> bool {
 
 /// A call that sets a secret has the secret's name at the end of its own, and no word that asks for it before.
 fn call_says_no(name: &[u8]) -> Option<&'static str> {
-    let method = name.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let compared =
+        [&b".equals"[..], b".equalsignorecase", b".compareto"].iter().find_map(|m| name.strip_suffix(*m));
+    let method = compared.unwrap_or(name).rsplit(|b| *b == b'.').next().unwrap_or_default();
     let sets = ["password", "passwd", "passphrase", "secret", "token", "key", "credential", "credentials"]
         .iter()
         .any(|word| method.ends_with(word.as_bytes()));

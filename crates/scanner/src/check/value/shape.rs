@@ -1,7 +1,7 @@
 //! How a value is written: a text, a reference, a path, a pattern, a name in code.
 
 use super::extent::Quoting;
-use super::words::{is_wordy, looks_chosen};
+use super::words::{is_identifier, is_wordy, looks_chosen};
 use crate::check::file_kind::Syntax;
 use crate::check::{Candidate, entropy};
 
@@ -18,6 +18,9 @@ pub(super) fn says_no(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Opti
     }
     if is_reference(value) {
         return Some("a reference to a value elsewhere");
+    }
+    if memchr::memmem::find(value, b"...").is_some() {
+        return Some("something is left out");
     }
     if is_path_or_url(value) {
         return Some("a path or an address");
@@ -43,9 +46,12 @@ fn bare_is_code(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> bool {
     let open = value.iter().position(|b| *b == b'(');
     let calls = value.windows(2).any(|w| w[0] == b'(' && matches!(w[1], b')' | b'"' | b'\''))
         || open.is_some_and(|at| value[..at].iter().all(name_like));
+    let indexed = memchr::memmem::find(value, b"].").is_some();
+    let sets = value.strip_suffix(b"=").is_some_and(is_identifier);
+    let calls = calls || indexed || sets;
     let ternary = matches!(value.first(), Some(b'(' | b'[' | b'{' | b'!'));
     if quoting == Quoting::Comment {
-        return calls || ternary || !looks_chosen(value);
+        return calls || ternary || !looks_chosen(value) || value.contains(&b'/') && value.len() < 32;
     }
     match c.file.syntax {
         Syntax::Code | Syntax::Data if is_shell_line(c) => calls || ternary,
@@ -167,7 +173,8 @@ pub(super) fn interpolates(value: &[u8]) -> bool {
     let inner = &value[open + 1..open + length];
     length > 1
         && inner.iter().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'[' | b']' | b'(' | b')' | b' ')
+            b.is_ascii_alphanumeric()
+                || matches!(b, b'_' | b'.' | b':' | b'[' | b']' | b'(' | b')' | b' ' | b'!')
         })
 }
 
@@ -259,7 +266,14 @@ pub(super) fn is_path_or_url(value: &[u8]) -> bool {
     }) && value
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b'\\' | b'@' | b'*'));
-    address || slashes >= 1 && parts_are_words() || is_file || value.first() == Some(&b'/') && slashes >= 2
+    let below_variable = value.first() == Some(&b'$')
+        && slashes >= 1
+        && value[1..].first().is_some_and(u8::is_ascii_alphabetic);
+    address
+        || below_variable && parts_are_words()
+        || slashes >= 1 && parts_are_words()
+        || is_file
+        || value.first() == Some(&b'/') && slashes >= 2
 }
 
 pub(super) fn is_markup(value: &[u8]) -> bool {

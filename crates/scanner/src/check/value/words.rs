@@ -7,7 +7,7 @@ use crate::check::entropy;
 const PLAIN: &[&str] = &[
     "true", "false", "null", "nil", "none", "undefined", "string", "str", "text", "bool", "boolean", "int",
     "integer", "number", "bytes", "object", "required", "optional", "disabled", "enabled", "default",
-    "unset", "unknown", "empty", "hidden", "input", "bearer", "basic", "oauth", "oauth2", "header", "query",
+    "unset", "unknown", "empty", "hidden", "utf8", "utf", "base64", "hex", "ascii", "latin1", "binary", "scram", "input", "bearer", "basic", "oauth", "oauth2", "header", "query",
     "cookie", "session", "auto", "any", "all", "yes", "no", "on", "off", "n/a", "env", "file", "vault",
     "prompt", "interactive", "masked", "encrypted", "plain", "hash", "sha256", "sha512", "md5", "bcrypt",
     "aes", "rsa", "hmac", "jwt", "saml", "ldap", "kerberos", "token", "tokens", "password", "passwords",
@@ -56,7 +56,7 @@ impl<'a> Iterator for Words<'a> {
         let end = (1..text.len())
             .find(|&i| {
                 !text[i].is_ascii_alphanumeric()
-                    || text[i].is_ascii_uppercase() && text[i - 1].is_ascii_lowercase()
+                    || text[i].is_ascii_uppercase() && !text[i - 1].is_ascii_uppercase()
             })
             .unwrap_or(text.len());
         self.rest = &text[end..];
@@ -136,6 +136,7 @@ pub(in crate::check) fn is_dull(value: &[u8]) -> bool {
         "token",
         "key",
         "supersecret",
+        "hunter",
         "dummy",
         "username",
         "newpassword",
