@@ -41,7 +41,7 @@ pub(crate) fn weigh(value: &[u8], user: Option<&[u8]>, file: FileKind) -> Result
     if is_strong(value) {
         return Ok(Weight::Strong);
     }
-    if file.is_test || file.is_doc {
+    if file.is_test || file.is_doc && !value::looks_chosen(value) {
         return Ok(Weight::Weak("a simple value in a test or in documentation"));
     }
     Ok(Weight::Fair("a simple value"))
@@ -101,7 +101,7 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
     {
         return Some("it repeats the user");
     }
-    if value::is_dull(value) || value::is_dull(&undo_leet(&lower)) {
+    if value::is_dull(value) {
         return Some("a value as tests and documentation have it");
     }
     if value.len() < 5 {
@@ -124,20 +124,6 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
         return Some("a plain word");
     }
     None
-}
-
-/// `p4ssw0rd` and the like, as words.
-fn undo_leet(lower: &[u8]) -> Vec<u8> {
-    let plain = |b: u8| match b {
-        b'4' | b'@' => b'a',
-        b'3' => b'e',
-        b'1' => b'i',
-        b'0' => b'o',
-        b'5' | b'$' => b's',
-        _ => b,
-    };
-    let end = lower.iter().rposition(u8::is_ascii_alphabetic).map_or(0, |i| i + 1);
-    lower[..end].iter().copied().map(plain).collect()
 }
 
 /// Letters alone, and such as follow each other in words.
@@ -324,7 +310,7 @@ mod tests {
             ("app", "kX9vQ2mZ7pLw", "www.example.com", "weak"),
             ("app", "kX9vQ2mZ7pLw", "host", "fair"),
             ("app", "hop4wave", "host", "weak"),
-            ("app", "tiger_lily88", "db.corp.net", "fair"),
+            ("app", "tiger_lily88", "db.corp.net", "strong"),
             ("app", "db_pass1", "db.corp.net", "weak"),
             ("postgres", "postgres", "db", "weak"),
             ("admin", "Admin123", "db", "weak"),

@@ -1,7 +1,7 @@
 //! Whether a value, all else being right, is a password or a token.
 
 use super::extent::Quoting;
-use super::name::{is_hash_name, is_sure, name_is_plain};
+use super::name::{is_hash_name, is_sure, keys_something, name_is_plain};
 use super::shape::{is_noise, is_number_like, is_public_form, is_uuid};
 use super::words::{is_dull, is_identifier, looks_chosen, split_words};
 use crate::check::{Candidate, entropy};
@@ -34,7 +34,9 @@ pub(super) fn password(
         return if several || !single_lower { Err("an identifier") } else { Ok(Some("a plain word")) };
     }
     // `Win32_System`: numbers at the end are chosen, numbers inside are part of a name.
-    if digits && !punctuation && !value.last().is_some_and(u8::is_ascii_digit) && is_identifier(value) {
+    let is_name =
+        |word_letters| is_identifier(value) && value.len() >= word_letters * split_words(value).count();
+    if digits && !punctuation && !value.last().is_some_and(u8::is_ascii_digit) && is_name(5) {
         return Err("an identifier");
     }
     if is_uuid(value) {
@@ -72,7 +74,7 @@ pub(super) fn token(
     if value.len() < 8 {
         return Err("too short for a token");
     }
-    if is_sure(name) && is_escaped_bytes(value) {
+    if name.ends_with(b"secret_key") && is_escaped_bytes(value) {
         return Ok(None);
     }
     if name.ends_with(b"secret") && value.len() < 16 && looks_chosen(value) {
@@ -90,7 +92,7 @@ pub(super) fn token(
     if is_public_form(value) {
         return Err("a public value by its prefix");
     }
-    if is_number_like(value) {
+    if is_number_like(value) || is_numbered(value) {
         return Err("a number, date or version");
     }
     let bits = entropy::shannon(value);
@@ -100,8 +102,8 @@ pub(super) fn token(
     if is_fingerprint(value, name) {
         return Err("the fingerprint of a key");
     }
-    if c.file.is_test && matches!(name, b"key" | b"keys") {
-        return Ok(Some("a key in a test"));
+    if c.file.is_test && (matches!(name, b"key" | b"keys") || name.ends_with(b"salt")) {
+        return Ok(Some("a key or a salt in a test"));
     }
     if c.file.is_lock || is_hash_name(name) {
         return Err("a hash of a file");
@@ -111,6 +113,9 @@ pub(super) fn token(
     }
     if digits == 0 && (entropy::wordiness(value).is_some_and(|w| w >= 0.62) || entropy::classes(value) < 2) {
         return Err("words");
+    }
+    if keys_something(name) {
+        return Err("the key of something else");
     }
     let hex = value.iter().all(u8::is_ascii_hexdigit);
     if !name_is_plain(name) && (value.len() < 20 || digits < 2 || !hex && entropy::classes(value) < 3) {
@@ -137,6 +142,9 @@ pub(super) fn token(
 fn short_token(value: &[u8], name: &[u8], quoting: Quoting) -> Result<Option<&'static str>, &'static str> {
     if !name_is_plain(name) || matches!(name, b"key" | b"keys") {
         return Err("its name does not say secret, and it is short");
+    }
+    if value.ends_with(b"_") || value.ends_with(b"-") {
+        return Err("the beginning of a token");
     }
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let classes = entropy::classes(value);
@@ -175,6 +183,14 @@ fn is_fingerprint(value: &[u8], name: &[u8]) -> bool {
 /// Random bytes as a string literal writes them: `\\x8f{q\\xe1`.
 fn is_escaped_bytes(value: &[u8]) -> bool {
     value.len() >= 12 && memchr::memmem::find_iter(value, b"\\x").count() >= 3
+}
+
+/// `evt_12345678`: what numbers things of a sort.
+fn is_numbered(value: &[u8]) -> bool {
+    let letters = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let rest = value[letters..].trim_ascii_start();
+    let digits = rest.strip_prefix(b"_").or_else(|| rest.strip_prefix(b"-")).unwrap_or(rest);
+    letters > 0 && value.len() < 24 && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// Letters and digits taking turns, as words with a number behind do not.

@@ -19,7 +19,7 @@ use crate::rule::ValueKind;
 use name::names_password;
 
 pub(super) use shape::is_reference;
-pub(super) use words::{is_dull, is_identifier, word_says_no};
+pub(super) use words::{is_dull, is_identifier, looks_chosen, word_says_no};
 
 /// The result of the analysis.
 pub(crate) enum Analysis {

@@ -9,7 +9,7 @@ const ABOUT: &[&str] = &[
     "pattern", "policy", "hint", "placeholder", "error", "errors", "message", "messages", "msg", "title",
     "text", "help", "helper", "required", "enabled", "disabled", "version", "algorithm", "alg", "algo",
     "format", "endpoint", "ref", "arn", "class", "page", "form", "input", "prompt", "dialog", "description",
-    "desc", "template", "reset", "resetlink", "strength", "validator", "validators", "hasher", "hashers", "backend", "backends", "validation", "rule", "rules",
+    "desc", "template", "reset", "resetlink", "strength", "validator", "validators", "hasher", "hash", "hashed", "hashers", "backend", "backends", "validation", "rule", "rules",
     "manager", "provider", "service", "handler", "factory", "builder", "issuer", "audience", "scope",
     "scopes", "status", "state", "mode", "limit", "limits", "index", "idx", "position", "offset", "kind",
     "encoder", "encryption", "encoding", "source", "store", "storage", "column", "table", "view", "screen", "button",
@@ -29,7 +29,7 @@ const ABOUT: &[&str] = &[
 /// Ends of names that are public by nature.
 #[rustfmt::skip]
 const PUBLIC: &[&str] = &[
-    "publickey", "publictoken", "publishablekey", "sitekey", "csrftoken", "authenticitytoken", "requestverificationtoken", "viewstate", "siteverification", "csrf", "xsrftoken", "nexttoken",
+    "publickey", "publictoken", "publishablekey", "sitekey", "csrftoken", "authenticitytoken", "requestverificationtoken", "viewstate", "publickeytoken", "siteverification", "csrf", "xsrftoken", "nexttoken",
     "pagetoken", "nextpagetoken", "continuationtoken", "synctoken", "primarykey", "foreignkey",
     "partitionkey", "sortkey", "cachekey", "hotkey", "tokenizer", "tokens", "maxtokens", "keywords",
     "secretsmanager", "anonkey", "lockkey", "sequencetoken", "forwardtoken", "backwardtoken", 
@@ -117,16 +117,24 @@ pub(super) fn name_is_plain(name: &[u8]) -> bool {
         "service", "session", "shared", "sign", "storage", "subscription", "deploy", "webhook", "secur",
         "merchant", "partner", "bot", "salt",
     ];
+    is_sure(name)
+        || matches!(name, b"key" | b"keys")
+        || WORDS.iter().any(|w| memchr::memmem::find(name, w.as_bytes()).is_some()) && !keys_something(name)
+}
+
+/// Whether a name is of a key that finds something: a row, a file, an entry of a cache.
+pub(super) fn keys_something(name: &[u8]) -> bool {
     #[rustfmt::skip]
     const NOT: &[&str] = &[
         "cache", "sort", "primary", "foreign", "partition", "index", "lookup", "map", "object", "lock", "state",
-        "query", "route", "event", "config", "storage_key", "session_key_name", "i18n", "translation",
-        "message", "react", "row", "column", "group", "public",
+        "query", "route", "event", "config", "storage", "i18n", "translation", "message", "react", "row",
+        "column", "group", "public", "file", "node", "item", "field", "blob", "bucket", "s3", "idempotency",
+        "dedup", "dedupe", "deduplication", "trace", "anchor", "widget", "verifier",
     ];
-    is_sure(name)
-        || matches!(name, b"key" | b"keys")
-        || WORDS.iter().any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
-            && !NOT.iter().any(|w| memchr::memmem::find(name, w.as_bytes()).is_some())
+    let last = name.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let Some(rest) = last.strip_suffix(b"keys").or_else(|| last.strip_suffix(b"key")) else { return false };
+    let rest = rest.strip_suffix(b"_").or_else(|| rest.strip_suffix(b"-")).unwrap_or(rest);
+    !is_sure(name) && NOT.iter().any(|word| rest.ends_with(word.as_bytes()))
 }
 
 /// Whether a name speaks of a hash: `sha` counts at the end or before a digit only, for there is `shared`.

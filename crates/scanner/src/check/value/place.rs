@@ -18,6 +18,13 @@ pub(super) fn says_no(c: &Candidate<'_>, value: &Range<usize>, name: &[u8]) -> O
     if before.ends_with(b"::") {
         return Some("its name is a type");
     }
+    // `arn:aws:...:secret:x`, but Ruby's `:secret`.
+    if before
+        .strip_suffix(b":")
+        .is_some_and(|rest| rest.last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'}'))
+    {
+        return Some("part of a longer name");
+    }
     if in_query(before) && memchr::memmem::find(address_before(before), b".svg?").is_some() {
         return Some("the token of a badge");
     }

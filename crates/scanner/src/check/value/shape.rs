@@ -19,11 +19,20 @@ pub(super) fn says_no(value: &[u8], quoting: Quoting, c: &Candidate<'_>) -> Opti
     if is_reference(value) {
         return Some("a reference to a value elsewhere");
     }
-    if memchr::memmem::find(value, b"...").is_some() {
+    if [&b"\\n"[..], b"\\r", b"\\t"].iter().any(|escape| value.starts_with(escape)) {
+        return Some("what follows on the next line");
+    }
+    if memchr::memmem::find(value, b"...").is_some() || memchr::memmem::find(value, "…".as_bytes()).is_some()
+    {
         return Some("something is left out");
     }
     if is_path_or_url(value) {
         return Some("a path or an address");
+    }
+    let is_between =
+        matches!(value.first(), Some(b',' | b'+' | b')')) && value.iter().any(|b| b"\"'(".contains(b));
+    if is_between && !is_noise(value) {
+        return Some("code between two strings");
     }
     if is_markup(value) || is_validation(value) {
         return Some("markup, a selector or a pattern");
@@ -159,6 +168,7 @@ pub(super) fn is_noise(value: &[u8]) -> bool {
     marks.sort_unstable();
     marks.dedup();
     value.len() >= 16
+        && value.is_ascii()
         && digits >= 2
         && marks.len() >= 4
         && !value.contains(&b' ')
@@ -263,17 +273,28 @@ pub(super) fn is_path_or_url(value: &[u8]) -> bool {
         ]
         .iter()
         .any(|x| e.eq_ignore_ascii_case(x.as_bytes()))
-    }) && value
-        .iter()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b'\\' | b'@' | b'*'));
+    }) && value.iter().all(|b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b'\\' | b'@' | b'*' | b'%')
+    });
     let below_variable = value.first() == Some(&b'$')
         && slashes >= 1
         && value[1..].first().is_some_and(u8::is_ascii_alphabetic);
-    address
+    is_host_and_port(value)
+        || address
         || below_variable && parts_are_words()
         || slashes >= 1 && parts_are_words()
         || is_file
         || value.first() == Some(&b'/') && slashes >= 2
+}
+
+/// `localhost:8080`, `db.corp.net:5432`.
+fn is_host_and_port(value: &[u8]) -> bool {
+    let Some(colon) = value.iter().rposition(|b| *b == b':') else { return false };
+    let (host, port) = (&value[..colon], &value[colon + 1..]);
+    (2..=5).contains(&port.len())
+        && port.iter().all(u8::is_ascii_digit)
+        && host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(b))
+        && (host.contains(&b'.') || host == b"localhost")
 }
 
 pub(super) fn is_markup(value: &[u8]) -> bool {
@@ -322,11 +343,25 @@ pub(super) fn is_uuid(value: &[u8]) -> bool {
 
 /// Prefixes of values that are meant to be seen.
 pub(super) fn is_public_form(value: &[u8]) -> bool {
-    ["pk_live_", "pk_test_", "pk.eyj", "sb_publishable_", "ssh-rsa", "ssh-ed25519", "ecdsa-sha2", "age1", "-----begin public", "-----begin cert", "sha256-", "sha384-", "sha512-", "sha1-", "sha256:", "sha512:", "$2a$", "$2b$", "$2y$", "$argon2", "$6$", "$5$", "$1$", "gtm-", "phc_"]
-        .iter()
-        .any(|p| value.len() >= p.len() && value[..p.len()].eq_ignore_ascii_case(p.as_bytes()))
-        // An Ethereum address.
-        || value.len() == 42 && value.starts_with(b"0x")
+    #[rustfmt::skip]
+    const PREFIXES: &[&str] = &[
+        "pk_live_", "pk_test_", "pk.eyj", "sb_publishable_", "ssh-rsa", "ssh-ed25519", "ecdsa-sha2", "age1",
+        "-----begin public", "-----begin cert", "sha256-", "sha384-", "sha512-", "sha1-", "sha256:", "sha512:",
+        "gtm-", "phc_",
+        // Public keys: SubjectPublicKeyInfo in base64, and OpenSSH's form.
+        "miibijanbgkq", "miibojanbgkq", "miicijanbgkq", "migfma0gcsqg", "mfkwewyhkoz", "mhywegyhkoz", "mcowbqydk2",
+        "mfwwdqyjkoz", "aaaab3nz", "aaaac3nz", "aaaae2vj",
+    ];
+    // A DER sequence that begins with another: a certificate or a request for one.
+    let certificate = value.len() >= 64 && value.starts_with(b"MII") && &value[6..8] == b"CC";
+    // An Ethereum address.
+    let address = value.len() == 42 && value.starts_with(b"0x");
+    certificate
+        || address
+        || is_password_hash(value)
+        || PREFIXES
+            .iter()
+            .any(|p| value.len() >= p.len() && value[..p.len()].eq_ignore_ascii_case(p.as_bytes()))
 }
 
 pub(super) fn is_number_like(value: &[u8]) -> bool {

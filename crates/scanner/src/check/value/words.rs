@@ -103,6 +103,24 @@ pub(in crate::check) fn is_identifier(value: &[u8]) -> bool {
 /// `test1234`, `password1`, `secret123`, `admin`: what everybody writes where no secret is needed.
 pub(in crate::check) fn is_dull(value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
+    is_dull_word(&lower) || lower.iter().any(u8::is_ascii_alphabetic) && is_dull_word(&undo_leet(&lower))
+}
+
+/// `p4ssw0rd` and the like, as words.
+fn undo_leet(lower: &[u8]) -> Vec<u8> {
+    let plain = |b: u8| match b {
+        b'4' | b'@' => b'a',
+        b'3' => b'e',
+        b'1' => b'i',
+        b'0' => b'o',
+        b'5' | b'$' => b's',
+        _ => b,
+    };
+    let end = lower.iter().rposition(u8::is_ascii_alphabetic).map_or(0, |i| i + 1);
+    lower[..end].iter().copied().map(plain).collect()
+}
+
+fn is_dull_word(lower: &[u8]) -> bool {
     let core: &[u8] = {
         let end = lower.iter().rposition(|b| b.is_ascii_alphabetic()).map_or(0, |i| i + 1);
         &lower[..end]
@@ -157,7 +175,7 @@ pub(in crate::check) fn is_dull(value: &[u8]) -> bool {
 
 /// Whether the value looks chosen or made to be secret, where its place alone does not say so: letters with digits or
 /// punctuation among them, and no name or version.
-pub(super) fn looks_chosen(value: &[u8]) -> bool {
+pub(in crate::check) fn looks_chosen(value: &[u8]) -> bool {
     let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let marks = value.iter().filter(|b| b"!@#$%^&*+?~".contains(b)).count();
