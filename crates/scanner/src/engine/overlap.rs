@@ -11,15 +11,23 @@ use crate::rule::{Kind, Rule};
 pub(super) fn settle(raw: Vec<Raw>, rules: &[Rule], lost: &mut dyn FnMut(&Raw, usize)) -> Vec<Raw> {
     let rank = |r: &Raw| {
         let span = &r.kept.span;
-        let rule = &rules[r.rule];
-        let is_armour = rule.kind == Kind::Structured && rule.multiline && rule.checks.decode.is_some();
-        (is_armour, rule.kind, r.kept.confidence, span.end - span.start, Reverse(r.rule))
+        (rules[r.rule].kind, r.kept.confidence, span.end - span.start, Reverse(r.rule))
     };
+    let swallows = |key: &Raw, part: &Raw| {
+        let (outer, inner) = (&key.kept.span, &part.kept.span);
+        let rule = &rules[key.rule];
+        rule.kind == Kind::Structured
+            && rule.multiline
+            && outer.start <= inner.start
+            && inner.end <= outer.end
+            && outer.len() > 2 * inner.len()
+    };
+    let beats = |a: &Raw, b: &Raw| swallows(a, b) || !swallows(b, a) && rank(a) >= rank(b);
     let mut kept: Vec<Raw> = Vec::with_capacity(raw.len());
     for next in raw {
         // Kept matches do not overlap and are sorted, so those that touch `next` are the last ones.
         let first = kept.iter().rposition(|k| k.kept.span.end <= next.kept.span.start).map_or(0, |i| i + 1);
-        match kept[first..].iter().find(|k| rank(k) >= rank(&next)) {
+        match kept[first..].iter().find(|k| beats(k, &next)) {
             Some(winner) => lost(&next, winner.rule),
             None => {
                 for loser in kept.drain(first..) {
