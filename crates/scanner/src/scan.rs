@@ -24,8 +24,14 @@ pub struct Monitor {
     hits: AtomicU64,
     entries: AtomicU64,
     inflated: AtomicU64,
-    /// Ended phases and how long each took, and when the present one began.
-    times: Mutex<(Vec<(&'static str, Duration)>, Option<Instant>)>,
+    times: Mutex<Times>,
+}
+
+/// Ended phases and how long each took, and when the present one began.
+#[derive(Debug, Default)]
+struct Times {
+    ended: Vec<(&'static str, Duration)>,
+    start: Option<Instant>,
 }
 
 /// A moment of a running scan.
@@ -59,8 +65,8 @@ impl Monitor {
         let last = std::mem::replace(&mut *lock(&self.phase), name);
         let now = Instant::now();
         let mut times = lock(&self.times);
-        if let Some(start) = times.1.replace(now) {
-            times.0.push((last, now - start));
+        if let Some(start) = times.start.replace(now) {
+            times.ended.push((last, now - start));
         }
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -88,7 +94,7 @@ impl Monitor {
 
     /// The phases that ended, in their order, and how long each took.
     pub fn times(&self) -> Vec<(&'static str, Duration)> {
-        lock(&self.times).0.clone()
+        lock(&self.times).ended.clone()
     }
 
     /// This moment.

@@ -45,7 +45,7 @@ pub(super) fn attribute(
     graph: &Graph,
     inventory: &Inventory,
     objects: &Objects,
-    found: Found,
+    found: &Found,
     target: &str,
     monitor: &Monitor,
 ) -> Result<Vec<Sighting>, SourceError> {
@@ -53,7 +53,7 @@ pub(super) fn attribute(
     let blobs: HashMap<u32, u32> =
         found.iter().enumerate().map(|(i, (blob, _))| (inventory.object(*blob), i as u32)).collect();
     let trees = Trees::new(inventory, objects, &blobs);
-    let mut keys = Keys::new(&found);
+    let mut keys = Keys::new(found);
     let sets = keys.sets(graph, &trees);
     let lives = Lives::new(graph, &sets, keys.list.len());
     let refs = Refs::new(repo, graph, objects, &sets, keys.list.len());
@@ -61,7 +61,7 @@ pub(super) fn attribute(
         repo,
         graph,
         objects,
-        found: &found,
+        found,
         blobs: &blobs,
         trees: &trees,
         keys: &keys,
@@ -70,7 +70,7 @@ pub(super) fn attribute(
         target,
     };
     let mut out = writer.all()?;
-    out.extend(orphans(inventory, objects, &found, &keys, target));
+    out.extend(orphans(inventory, objects, found, &keys, target));
     Ok(out)
 }
 
@@ -391,11 +391,12 @@ impl Writer<'_> {
             let mut info = |at: Option<u32>| {
                 let at = at?;
                 let id = self.objects.id(self.graph.commits[at as usize].object);
-                let read = || odb.read(id).map(|object| commit_info(id, object.data())).ok();
-                if !infos.contains_key(&at) {
-                    infos.insert(at, read()?);
+                if let Some(info) = infos.get(&at) {
+                    return Some(info.clone());
                 }
-                infos.get(&at).cloned()
+                let info = commit_info(id, odb.read(id).ok()?.data());
+                infos.insert(at, info.clone());
+                Some(info)
             };
             let introduced = self.lives.introduced[key];
             let shallow = introduced.is_some_and(|at| self.graph.commits[at as usize].is_boundary);

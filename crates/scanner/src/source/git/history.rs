@@ -108,7 +108,7 @@ pub fn history(
     coverage.tags = graph.tags.len() as u64;
     harvest.coverage = coverage;
     if !found.is_empty() {
-        let places = attribute::attribute(repo, &graph, &inventory, &objects, found, target, monitor)?;
+        let places = attribute::attribute(repo, &graph, &inventory, &objects, &found, target, monitor)?;
         harvest.sightings.extend(places);
     }
     Ok(harvest)

@@ -8,9 +8,10 @@
 //!
 //! - `map`, `index`, `entry`, `delta`: the formats, bounds-checked;
 //! - `forest`: numbers for entries, and who is whose base;
-//! - [`walk`]: the forest from its roots;
-//! - [`read`]: what commits and trees say, as arrays of numbers;
-//! - [`blobs`]: scanning.
+//! - `walk`: the forest from its roots;
+//! - `read`: what commits and trees say, as arrays of numbers;
+//! - `blobs`: scanning;
+//! - `floor`: what no scan can be faster than.
 
 mod blobs;
 mod delta;

@@ -109,7 +109,7 @@ impl Visitor for Reader<'_> {
             self.commit(part, entry, bytes);
             return Held::default();
         }
-        let held = self.tree(bytes, base);
+        let held = self.tree(bytes, base.as_ref());
         part.trees.push((entry, held.entries.len() as u32));
         part.entries.extend_from_slice(&held.entries);
         held
@@ -143,10 +143,10 @@ impl Reader<'_> {
         }
     }
 
-    fn tree(&self, bytes: &[u8], base: Option<Base<'_, Held>>) -> Held {
+    fn tree(&self, bytes: &[u8], base: Option<&Base<'_, Held>>) -> Held {
         let mut held = Held::default();
-        let mut old = base.as_ref().map(|base| Old::new(base));
-        if let Some(base) = &base {
+        let mut old = base.map(Old::new);
+        if let Some(base) = base {
             held.entries.reserve(base.held.entries.len() + 1);
             held.ends.reserve(base.held.entries.len() + 1);
         }

@@ -115,8 +115,11 @@ impl Visitor for (&Packs, Seen) {
     }
 }
 
+/// Objects that were built; ids of those that failed; ids of those whose kind is not known.
+type Outcome = (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>);
+
 /// What is built of a pack, what fails and what cannot be told, by id.
-fn read_within(folder: &Path, max_held: usize) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>) {
+fn read_within(folder: &Path, max_held: usize) -> Outcome {
     let packs = Packs::open(&[folder.to_owned()], 20);
     let needed: Bits = packs.with_bases(|_| true);
     let visitor = (&packs, Seen::default());
@@ -130,7 +133,7 @@ fn read_within(folder: &Path, max_held: usize) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, 
     (built, failed, unknown)
 }
 
-fn read(entries: &[Raw]) -> (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>) {
+fn read(entries: &[Raw]) -> Outcome {
     let folder = TempDir::new().expect("a temporary folder");
     write(folder.path(), entries, |_, offset| offset);
     read_within(folder.path(), usize::MAX)
