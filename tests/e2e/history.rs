@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use claviger_tests::{Ran, Repo, claviger, git, git_command, token};
+use claviger_tests::{Ran, Repo, claviger, git, git_command, noise, token};
 
 /// The findings of a report whose secret is this one (`--show-secrets`).
 fn of<'a>(findings: &'a [serde_json::Value], secret: &str) -> Vec<&'a serde_json::Value> {
@@ -451,4 +451,21 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let four = scan(repo.path(), &["--threads", "4"]);
     assert_eq!(one.stdout, four.stdout);
     assert_eq!(one.findings().len(), 20);
+}
+
+#[test]
+fn packs_give_what_single_objects_give() {
+    let repo = Repo::new();
+    for i in 0..30 {
+        let lines: String =
+            (0..200).map(|l| format!("line {l} {}\n", noise(&format!("{l}/{}", i / (l + 1)), 20))).collect();
+        let secret = if i % 3 == 0 { format!("TOKEN={}\n", token(&i.to_string())) } else { String::new() };
+        repo.commit(&format!("src/f{}.env", i % 4), format!("{secret}{lines}"));
+    }
+    repo.git(&["repack", "-q", "-a", "-d", "-f"]);
+    repo.commit("loose.env", format!("TOKEN={}\n", token("loose")));
+    let (packed, plain) = (repo.scan(&["--history-only"]), repo.scan(&["--history-only", "--plain-history"]));
+    assert_eq!((packed.status, packed.findings().len()), (1, 11));
+    assert_eq!(packed.findings(), plain.findings());
+    assert_eq!(packed.json()["coverage"], plain.json()["coverage"]);
 }

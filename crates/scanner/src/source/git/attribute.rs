@@ -6,7 +6,6 @@
 //! the commits, parents first, compares sets: a key that no parent has was introduced, a key that only a parent has
 //! was removed.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -392,11 +391,12 @@ impl Writer<'_> {
             let mut info = |at: Option<u32>| {
                 let at = at?;
                 let id = self.objects.id(self.graph.commits[at as usize].object);
-                let read = || odb.read(id).map(|object| commit_info(id, object.data())).ok();
-                if let Entry::Vacant(slot) = infos.entry(at) {
-                    slot.insert(read()?);
+                if let Some(info) = infos.get(&at) {
+                    return Some(info.clone());
                 }
-                infos.get(&at).cloned()
+                let info = commit_info(id, odb.read(id).ok()?.data());
+                infos.insert(at, info.clone());
+                Some(info)
             };
             let introduced = self.lives.introduced[key];
             let shallow = introduced.is_some_and(|at| self.graph.commits[at as usize].is_boundary);

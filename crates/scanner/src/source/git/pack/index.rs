@@ -104,18 +104,24 @@ impl Index {
             return None;
         }
         let guess = low + (((high - low) as u64 * value) >> 32) as usize;
+        // The first eight bytes decide nearly always, and compare as one number.
+        let wanted = be64(id)?;
+        let order = |at: usize| {
+            let there = self.id(at);
+            be64(there).unwrap_or(0).cmp(&wanted).then_with(|| there.cmp(id))
+        };
         // Steps away from the guess double until the id lies between two of them.
         let mut step = 4;
-        if self.id(guess) <= id {
+        if order(guess).is_le() {
             low = guess;
-            while low + step < high && self.id(low + step) <= id {
+            while low + step < high && order(low + step).is_le() {
                 low += step;
                 step *= 2;
             }
             high = high.min(low + step);
         } else {
             high = guess;
-            while high > low + step && self.id(high - step) > id {
+            while high > low + step && order(high - step).is_gt() {
                 high -= step;
                 step *= 2;
             }
@@ -123,7 +129,7 @@ impl Index {
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.id(middle).cmp(id) {
+            match order(middle) {
                 std::cmp::Ordering::Equal => return Some(middle),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
@@ -135,4 +141,8 @@ impl Index {
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn be64(bytes: &[u8]) -> Option<u64> {
+    bytes.get(..8)?.try_into().ok().map(u64::from_be_bytes)
 }

@@ -10,7 +10,8 @@
 //! - `forest`: numbers for entries, and who is whose base;
 //! - `walk`: the forest from its roots;
 //! - `read`: what commits and trees say, as arrays of numbers;
-//! - `blobs`: scanning.
+//! - `blobs`: scanning;
+//! - `floor`: what no scan can be faster than.
 
 mod blobs;
 mod delta;

@@ -115,10 +115,11 @@ impl Visitor for (&Packs, Seen) {
     }
 }
 
-/// What is built of a pack, what fails and what cannot be told, by id.
-type Fates = (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>);
+/// Objects that were built; ids of those that failed; ids of those whose kind is not known.
+type Outcome = (Vec<(u8, Vec<u8>)>, Vec<u8>, Vec<u8>);
 
-fn read_within(folder: &Path, max_held: usize) -> Fates {
+/// What is built of a pack, what fails and what cannot be told, by id.
+fn read_within(folder: &Path, max_held: usize) -> Outcome {
     let packs = Packs::open(&[folder.to_owned()], 20);
     let needed: Bits = packs.with_bases(|_| true);
     let visitor = (&packs, Seen::default());
@@ -132,7 +133,7 @@ fn read_within(folder: &Path, max_held: usize) -> Fates {
     (built, failed, unknown)
 }
 
-fn read(entries: &[Raw]) -> Fates {
+fn read(entries: &[Raw]) -> Outcome {
     let folder = TempDir::new().expect("a temporary folder");
     write(folder.path(), entries, |_, offset| offset);
     read_within(folder.path(), usize::MAX)
