@@ -8,6 +8,8 @@
 //! The floor inflates every entry of the packs once and does nothing else. Times are the best of several runs, taken in
 //! turn; memory is the peak resident set that Linux reports, to which the mapped pack counts. Nothing here asserts.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};

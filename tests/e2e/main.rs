@@ -1,5 +1,11 @@
 //! End-to-end tests: the built binary against real files and repositories made by the real git.
 
+mod audit;
+mod audit_wire;
 mod bad_input;
 mod change;
+mod command;
+mod formats;
 mod history;
+mod selection;
+mod triage;

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: the built binary, folders and repositories to scan, and secrets made at run time.
 
+pub mod audit;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
@@ -50,6 +52,34 @@ impl Ran {
     pub fn findings(&self) -> Vec<serde_json::Value> {
         self.json()["findings"].as_array().expect("a list of findings").clone()
     }
+
+    /// Paths of all places in a JSON report, each once, sorted.
+    ///
+    /// # Panics
+    /// If there is no report.
+    pub fn paths(&self) -> Vec<String> {
+        let places = |f: &serde_json::Value| f["places"].as_array().expect("a list of places").clone();
+        let mut all: Vec<String> = self
+            .findings()
+            .iter()
+            .flat_map(places)
+            .map(|p| p["path"].as_str().expect("a path").to_owned())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The names that the coverage lists under a reason; the scan needs `--coverage`.
+    ///
+    /// # Panics
+    /// If there is no report with such a list.
+    pub fn left_out(&self, reason: &str) -> Vec<String> {
+        let report = self.json();
+        let skipped = report["coverage"]["skipped"].as_array().expect("a list, with --coverage");
+        let of = skipped.iter().filter(|s| s["reason"] == reason);
+        of.map(|s| s["what"].as_str().expect("a text").to_owned()).collect()
+    }
 }
 
 /// Runs the binary in a folder.
@@ -67,6 +97,7 @@ pub fn claviger<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Ran {
 pub fn claviger_with<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8], vars: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(binary());
     command.args(args).current_dir(folder).env_remove("CLAVIGER_FINGERPRINT_KEY");
+    command.env_remove("CLAVIGER_AUDIT_KEY").env_remove("CLAVIGER_WEBHOOK_KEY");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.envs(vars.iter().copied());
     let mut child = command.spawn().expect("the binary starts");
@@ -81,6 +112,22 @@ pub fn claviger_with<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8], v
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// A program that is no part of the product: in the folder `CLAVIGER_TEST_TOOLS`, else on PATH. `None` when it is not
+/// there, which a test may take as a reason to end early.
+///
+/// # Panics
+/// If it is not there and `CI` is `true`: where all must run, nothing is left out.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("CLAVIGER_TEST_TOOLS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        own.into_iter().chain(std::env::split_paths(&path)).map(|f| f.join(name)).find(|p| p.is_file());
+    let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(found.is_some() || !must, "`{name}` is needed: `tests/run` installs it");
+    found
 }
 
 /// Random-looking text that depends on its seed alone.
@@ -101,8 +148,18 @@ pub fn noise(seed: &str, length: usize) -> String {
 
 /// A made-up token of a format that one built-in rule is sure of, different for every seed.
 pub fn token(seed: &str) -> String {
-    // Two digits at fixed places keep every seed clear of checks on composition.
-    format!("glpat{}{}7{}4", '-', noise(seed, 9), noise(&format!("{seed}/2"), 9))
+    // Three digits at fixed places keep every seed clear of checks on composition, and its fingerprint quick.
+    format!("glpat{}{}7{}41", '-', noise(seed, 9), noise(&format!("{seed}/2"), 8))
+}
+
+/// A line of code that holds a token, with its end.
+pub fn line(seed: &str) -> String {
+    format!("t = '{}'\n", token(seed))
+}
+
+/// A line of a configuration with a password of few characters, as people choose them.
+pub fn weak_line(word: &str) -> String {
+    format!("db_{} = '{word}{}'\n", "password", word.len())
 }
 
 /// A folder of its own, gone when dropped.
@@ -127,6 +184,15 @@ impl Folder {
     /// Its path.
     pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Six files in folders, each with a secret of its own.
+    pub fn tree() -> Self {
+        let folder = Folder::new();
+        for path in ["a.py", "a.env", "src/b.py", "src/deep/c.py", "src/deep/er/d.env", "docs/e.md"] {
+            folder.write(path, line(path));
+        }
+        folder
     }
 
     /// Writes a file, its folders first.

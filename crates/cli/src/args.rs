@@ -11,8 +11,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     version,
     propagate_version = true,
     max_term_width = 100,
-    after_help = "Exit status: 0 nothing found, 1 findings, 2 the command could not run or the scan is incomplete.\n\n\
-                  Start with `claviger scan`, and see `claviger help VERB` for examples."
+    after_help = "Examples:\n  claviger scan                       this folder or repository, with its history\n  \
+                  claviger explain app.py:12          why something was found there, or not\n  \
+                  claviger help scan                  all flags, with examples\n\n\
+                  Exit status: 0 nothing found, 1 findings, 2 the command could not run or the scan is\n\
+                  incomplete."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -29,6 +32,8 @@ pub(crate) enum Verb {
     Config(Config),
     /// Say why something was found, or why not
     Explain(Box<Explain>),
+    /// Keep a log that nobody can edit, and answer questions out of it
+    Audit(crate::args_audit::Audit),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  claviger completions bash > /etc/bash_completion.d/claviger")]
     Completions {
@@ -39,6 +44,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  claviger man | man -l -")]
     Man,
     /// Print the version
+    #[command(after_help = "Example:\n  claviger version --json | jq -r .rules_digest")]
     Version {
         /// As a JSON document, with the digest of the built-in rules
         #[arg(long)]
@@ -48,22 +54,27 @@ pub(crate) enum Verb {
 
 const SCAN_EXAMPLES: &str = "\
 Examples:
-  claviger scan                              this repository: files and whole history
-  claviger scan --no-history src             only the files under src
-  claviger scan --staged                     what is about to be committed (pre-commit hook)
-  claviger scan --range origin/main..HEAD    what a merge request adds
-  git diff | claviger scan -                 standard input
-  claviger scan --format sarif --output report.sarif --format text
-  claviger scan --write-baseline baseline.json && claviger scan --baseline baseline.json
+  claviger scan                            this repository, with its history
+  claviger scan --no-history src           only the files under src
+  claviger scan --staged                   what is about to be committed
+  claviger scan --range origin/main..HEAD  what a merge request adds
+  git diff | claviger scan -               standard input
+  claviger scan -f sarif -o r.sarif -f text
+                                           two reports from one scan
+  claviger scan --write-baseline known.json
+  claviger scan --baseline known.json      from now on, only what is new
 
-Exit status: 0 nothing found, 1 findings, 2 the scan could not run or is incomplete.";
+Exit status: 0 nothing found, 1 findings, 2 the scan could not run or is
+incomplete.";
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = SCAN_EXAMPLES)]
 pub(crate) struct Scan {
     /// Directories, files, git repositories (work tree or bare), or `-` for standard input
     ///
-    /// Default: the current directory; inside a git repository, the repository with its whole history.
+    /// Default: the repository around the current folder with its whole history; outside of any, the folder. A folder
+    /// or file inside a work tree is scanned without history; its paths count from the top of the work tree, whose
+    /// claviger.yaml and .clavigerignore hold for it.
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<PathBuf>,
 
@@ -82,7 +93,7 @@ pub(crate) struct Scan {
 #[command(next_help_heading = "What is scanned")]
 pub(crate) struct What {
     /// Files only, not the git history
-    #[arg(long, conflicts_with = "history_only")]
+    #[arg(long, conflicts_with_all = ["history_only", "since", "branch", "unreachable"])]
     pub(crate) no_history: bool,
     /// The git history only, not the files of the work tree
     #[arg(long)]
@@ -99,7 +110,13 @@ pub(crate) struct What {
     /// Only the history of this branch or tag; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) branch: Vec<String>,
-    /// At most so many commits away from a branch, and folders no deeper than this
+    /// History: at most N commits from each tip. Files: at most N folders deep
+    ///
+    /// Tips are all that names commits: branches, tags, the stash, and every entry of the reflogs; with --branch, that
+    /// branch alone.
+    ///
+    /// Both at once, each for what it is about; --no-history or --history-only picks one. 1 is the tip itself, and the
+    /// files in the target folder and in the folders right in it. --coverage lists what lies beyond.
     #[arg(long, value_name = "N")]
     pub(crate) max_depth: Option<u32>,
     /// Read `old new ref` lines from standard input and scan what the push adds (server-side hook)
@@ -115,12 +132,13 @@ pub(crate) struct What {
     #[arg(long)]
     pub(crate) submodules: bool,
     /// Only the files listed in FILE (`-`: standard input), one a line
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["staged", "range", "pre_receive", "history_only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all =
+        ["staged", "range", "pre_receive", "history_only", "since", "branch", "unreachable", "submodules"])]
     pub(crate) files_from: Option<PathBuf>,
     /// Files too that git ignores
     #[arg(long)]
     pub(crate) no_gitignore: bool,
-    /// Only paths that match a glob; may be repeated
+    /// Only paths that match a glob (`src`, `*.env`, `/docs/**/*.md`); may be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
     /// Not the paths that match a glob; may be repeated
@@ -165,8 +183,8 @@ pub(crate) struct Triage {
     /// Show only what is not in this baseline
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
-    /// Write everything found into a baseline, and exit with 0
-    #[arg(long, value_name = "FILE")]
+    /// Write everything found into a baseline, and exit with 0; no report is written
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "output"])]
     pub(crate) write_baseline: Option<PathBuf>,
     /// Ignore file; default: `.clavigerignore` at the top of the target
     #[arg(long, value_name = "FILE")]
@@ -192,22 +210,22 @@ pub(crate) struct Output {
     /// Print secrets in full. They end where the report ends: in logs, too
     #[arg(long)]
     pub(crate) show_secrets: bool,
-    /// Exit with 0 although there are findings
+    /// Exit with 0 although there are findings; an incomplete scan still exits with 2
     #[arg(long)]
     pub(crate) exit_zero: bool,
     /// List everything that was not read
     #[arg(long)]
     pub(crate) coverage: bool,
-    /// Print objects, bytes and times of the scan to standard error
+    /// Print counts, bytes and times of the scan to standard error
     #[arg(long)]
     pub(crate) stats: bool,
-    /// No colours and no hyperlinks
-    #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    /// No colours and no hyperlinks; the variable NO_COLOR says the same
+    #[arg(long)]
     pub(crate) no_color: bool,
     /// No progress, no notices; findings only
     #[arg(long, short, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Allowed findings and reasons for the confidence too
+    /// Show allowed findings, all places and reasons for the confidence too
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
@@ -230,6 +248,8 @@ impl From<Level> for claviger_scanner::rule::Confidence {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  claviger rules list\n  claviger rules show github-pat-classic\n  \
+                        claviger rules test --no-builtin-rules --rules mine.yaml")]
 pub(crate) struct Rules {
     #[command(subcommand)]
     pub(crate) verb: RulesVerb,
@@ -240,11 +260,11 @@ pub(crate) enum RulesVerb {
     /// List rules
     #[command(after_help = "Examples:\n  claviger rules list\n  claviger rules list --only 'aws-*' --json")]
     List {
-        #[command(flatten)]
-        rules: RuleChoice,
         /// As a JSON document
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        rules: RuleChoice,
     },
     /// Show a rule: what it finds, how, and what to do about a finding
     #[command(after_help = "Example:\n  claviger rules show github-pat-classic")]
@@ -256,19 +276,22 @@ pub(crate) enum RulesVerb {
     },
     /// Run the examples of rules
     #[command(
-        after_help = "Examples:\n  claviger rules test\n  claviger rules test --no-builtin-rules --rules mine.yaml"
+        after_help = "Examples:\n  claviger rules test\n  claviger rules test --no-builtin-rules --rules mine.yaml\n\n\
+                      Exit status: 0 all examples hold, 1 some do not, 2 rules cannot be read."
     )]
     Test {
         #[command(flatten)]
         rules: RuleChoice,
     },
     /// Look for duplicate, shadowed, slow and unbounded rules
-    #[command(after_help = "Example:\n  claviger rules check --no-builtin-rules --rules mine.yaml")]
+    #[command(after_help = "Example:\n  claviger rules check --no-builtin-rules --rules mine.yaml\n\n\
+                            Exit status: 0 no remarks, 1 remarks, 2 rules cannot be read.")]
     Check {
         #[command(flatten)]
         rules: RuleChoice,
     },
     /// Print the JSON Schema of rule files
+    #[command(after_help = "Example:\n  claviger rules schema > rules.schema.json")]
     Schema,
     /// Fill an example template, as `rules test` does
     #[command(hide = true)]
@@ -279,6 +302,7 @@ pub(crate) enum RulesVerb {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  claviger config check\n  claviger config schema > claviger.schema.json")]
 pub(crate) struct Config {
     #[command(subcommand)]
     pub(crate) verb: ConfigVerb,
@@ -294,26 +318,59 @@ pub(crate) enum ConfigVerb {
         file: PathBuf,
     },
     /// Print the JSON Schema of the configuration file
+    #[command(after_help = "Example:\n  claviger config schema > claviger.schema.json")]
     Schema,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  claviger explain src/settings.py:12          what every rule made of line 12
-  claviger explain src/settings.py             of the whole file
-  claviger explain github-pat-classic          what a rule finds, and how
-  claviger explain s1:0123456789abcdef01234567 a finding of a report, by its fingerprint";
+  claviger explain src/settings.py:12  what every rule made of line 12, and what
+                                       ignore file and baseline say of it
+  claviger explain src/settings.py     of the whole file
+  claviger explain github-pat-classic  what a rule finds, and how
+  claviger explain s1:0123456789abcdef01234567
+                                       a finding of a report, also one of the
+                                       history, by its fingerprint
+
+Exit status: 0 nothing found there, 1 found, 2 could not run.";
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {
     /// PATH:LINE, PATH, a rule's id, or a finding's fingerprint
     pub(crate) subject: String,
-    /// Where to look for a fingerprint
-    #[arg(default_value = ".")]
-    pub(crate) target: PathBuf,
+    /// Where to look for a fingerprint; default: the current repository or folder
+    pub(crate) target: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rules: RuleChoice,
+    #[command(flatten)]
+    pub(crate) triage: Given,
+}
+
+/// What decides over findings, named by flags.
+#[derive(Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Configuration and triage")]
+pub(crate) struct Given {
+    /// Configuration file; default: `claviger.yaml` at the top of the target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Baseline; default: the one that the configuration names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Ignore file; default: `.clavigerignore` at the top of the target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore_file: Option<PathBuf>,
+}
+
+impl From<&Given> for Triage {
+    fn from(given: &Given) -> Self {
+        Triage {
+            config: given.config.clone(),
+            baseline: given.baseline.clone(),
+            ignore_file: given.ignore_file.clone(),
+            ..Triage::default()
+        }
+    }
 }
 
 fn format_names() -> clap::builder::PossibleValuesParser {

@@ -1,5 +1,6 @@
 //! `claviger.yaml`.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -8,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Largest configuration file that is read, in bytes.
-const MAX_SIZE: usize = 1024 * 1024;
+pub(crate) const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The configuration of a project. Flags win over it; lists add up.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -68,6 +69,7 @@ pub(crate) struct Rules {
 pub(crate) struct Fingerprint {
     /// The project's salt: any random text of 16 characters or more.
     #[serde(default)]
+    #[schemars(length(min = 16, max = 256))]
     pub(crate) salt: Option<String>,
 }
 
@@ -119,7 +121,7 @@ const KEYS: &[&str] = &[
 
 /// Reads a configuration from its text; `name` is for messages.
 pub(crate) fn parse(text: &str, name: &Path) -> anyhow::Result<Config> {
-    if text.len() > MAX_SIZE {
+    if text.len() as u64 > MAX_SIZE {
         bail!("{}: larger than {MAX_SIZE} bytes", name.display());
     }
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
@@ -138,8 +140,23 @@ pub(crate) fn parse(text: &str, name: &Path) -> anyhow::Result<Config> {
 
 /// Reads a configuration file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let bytes = read_file(path, MAX_SIZE).with_context(|| format!("{}", path.display()))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", path.display()))?;
     parse(&text, path)
+}
+
+/// Reads a regular file of at most so many bytes. Nothing else is opened: a FIFO would be waited for, a device has no
+/// end.
+pub(crate) fn read_file(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        bail!("not a regular file");
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        bail!("larger than {most} bytes");
+    }
+    Ok(bytes)
 }
 
 /// Adds "did you mean" to serde's message on an unknown key.

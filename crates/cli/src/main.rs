@@ -4,6 +4,7 @@
 //! adds the context to errors.
 
 mod args;
+mod args_audit;
 mod commands;
 mod config;
 mod progress;
@@ -53,6 +54,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Rules(rules) => commands::rules::run(&rules),
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),
+        Verb::Audit(audit) => commands::audit::run(&audit),
         Verb::Completions { shell } => commands::about::completions(shell),
         Verb::Man => commands::about::man(),
         Verb::Version { json } => commands::about::version(json),
@@ -67,10 +69,14 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Prints an error and its causes. Messages may hold names from outside: nothing in them acts on the terminal.
-#[expect(clippy::print_stderr, reason = "the one place that reports errors")]
+/// Prints an error and its causes.
 fn complain(error: &anyhow::Error) {
-    let text = format!("{error:#}");
+    warn(&format!("{error:#}"));
+}
+
+/// Prints a message. It may hold names from outside: nothing in them acts on the terminal.
+#[expect(clippy::print_stderr, reason = "the one place that reports errors")]
+fn warn(text: &str) {
     let safe: Vec<String> =
         text.lines().map(|line| claviger_scanner::path::printable(line.as_bytes())).collect();
     eprintln!("claviger: {}", safe.join("\n"));

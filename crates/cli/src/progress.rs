@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use claviger_scanner::scan::{Monitor, Progress};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressStyle};
 
 /// Shorter scans show nothing.
 const QUIET_FOR: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ fn show(monitor: &Monitor, done: &AtomicBool) {
         thread::park_timeout(TICK);
     }
     let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
         bar.set_style(style);
     }
     while !done.load(Ordering::Relaxed) {
@@ -71,11 +71,11 @@ fn line(now: &Progress, elapsed: Duration) -> String {
     let of = if now.total > 0 { format!(" of {}", HumanCount(now.total)) } else { String::new() };
     let rate = (now.bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     format!(
-        "{}: {}{of}, {} ({}/s), {} candidates",
+        "{}: {}{of}, {} ({}/s), {} possible secrets",
         now.phase,
         HumanCount(now.done),
-        HumanBytes(now.bytes),
-        HumanBytes(rate),
+        DecimalBytes(now.bytes),
+        DecimalBytes(rate),
         HumanCount(now.hits),
     )
 }

@@ -24,7 +24,7 @@ pub enum Reason {
     Special,
     /// A submodule; scan it as a repository of its own, or with `--submodules`.
     Submodule,
-    /// Deeper than `--max-depth`.
+    /// Folders or commits deeper than `--max-depth`.
     Depth,
     /// No permission, or another error of the system.
     Unreadable,

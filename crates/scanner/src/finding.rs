@@ -122,9 +122,9 @@ pub struct CommitInfo {
 pub struct Place {
     /// What held it.
     pub kind: PlaceKind,
-    /// The target of the command line it belongs to, as typed.
+    /// What its path counts from: a target of the command line, or the top of the work tree that the target is in.
     pub target: String,
-    /// Path below the target. For messages: empty.
+    /// Path below that. For messages: empty.
     pub path: RepoPath,
     /// Byte span in the file or blob.
     pub span: Range<usize>,

@@ -6,13 +6,13 @@
 //!
 //! - With a **key** (`CLAVIGER_FINGERPRINT_KEY`, 16 bytes or more, the same on every machine), it is
 //!   HMAC-SHA-256: without the key no guess can be checked at all.
-//! - Without one it is **salted and slow**: scrypt (RFC 7914) with 2^12 rounds of 8 blocks, 4 MiB for each guess. The
+//! - Without one it is **salted and slow**: scrypt (RFC 7914) with 2^10 rounds of 8 blocks, 1 MiB for each guess. The
 //!   salt is the project's own, from `claviger.yaml`, the ignore file or the baseline; without any it is a constant,
 //!   and a table made once serves against all such projects.
-//! - A value that a machine made (24 characters or more that look random) cannot be guessed; it gets the HMAC with the salt as key, which
+//! - A value that a machine made (20 characters or more that look random) cannot be guessed; it gets the HMAC with the salt as key, which
 //!   is quick.
 //!
-//! What stays possible without a key: checking a guess of a weak password at some 100 guesses a second and core, and
+//! What stays possible without a key: checking a guess of a weak password at some 400 guesses a second and core, and
 //! seeing that two places hold the same secret.
 
 use std::fmt;
@@ -30,8 +30,9 @@ const LENGTH: usize = 12;
 pub const MIN_KEY: usize = 16;
 /// Salt of projects that have none.
 const NO_SALT: &[u8] = b"claviger/fingerprint/v1";
-/// scrypt's cost as a power of two; with r = 8, 4 MiB and about 10 ms.
-const LOG_N: u8 = 12;
+/// scrypt's cost as a power of two; with r = 8, 1 MiB and about 2.5 ms: a scan that finds thousands of passwords must
+/// end, too.
+const LOG_N: u8 = 10;
 
 /// The printed form of a fingerprint: `k1:`, `s1:` (which way it was made) and 24 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,7 +138,9 @@ fn slow(salt: &[u8], rule: &str, secret: &Secret) -> [u8; LENGTH] {
 fn is_unguessable(secret: &Secret) -> bool {
     let bytes = secret.expose();
     let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
-    bytes.len() >= 24 && digits >= 3 && !bytes.contains(&b' ') && entropy::shannon(bytes) >= 3.2
+    let is_mixed = digits >= 3 && bytes.len() >= 24
+        || digits >= 1 && bytes.len() >= 20 && entropy::wordiness(bytes).is_none_or(|w| w < 0.6);
+    is_mixed && !bytes.contains(&b' ') && entropy::shannon(bytes) >= 3.2
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::finding::{Finding, Sighting};
 use crate::fingerprint::Fingerprinter;
 use crate::rule::Confidence;
+use crate::secret::Secret;
 
 /// What a running scan tells, and how it is told to stop. Shared between threads.
 #[derive(Debug, Default)]
@@ -130,28 +131,37 @@ impl Harvest {
     }
 }
 
-/// Groups sightings into findings, one for each rule and secret, in a fixed order. What is under `least` is counted
-/// and left out; the count is the second result.
+/// A secret that is not shown, for the low confidence in it.
+#[derive(Debug)]
+pub struct Hidden {
+    /// Id of the rule that found it.
+    pub rule: String,
+    /// The value.
+    pub secret: Secret,
+}
+
+/// Groups sightings into findings, one for each rule and secret, in a fixed order. What is under `least` is the second
+/// result, in no order and without fingerprints, which would cost more than all the rest.
 pub fn group(
     engine: &Engine,
     sightings: Vec<Sighting>,
     fingerprinter: &Fingerprinter,
     least: Confidence,
-) -> (Vec<Finding>, u64) {
+) -> (Vec<Finding>, Vec<Hidden>) {
     // Keyed by the value itself, which never leaves this map: fingerprints cost too much to make one for each sighting.
     let mut groups: HashMap<(usize, Vec<u8>), Vec<Sighting>> = HashMap::new();
     for sighting in sightings {
         let key = (sighting.hit.rule, sighting.hit.secret.expose().to_vec());
         groups.entry(key).or_default().push(sighting);
     }
-    let mut hidden = 0;
+    let mut hidden = Vec::new();
     let mut kept: Vec<Vec<Sighting>> = Vec::new();
     for ((_, value), group) in groups {
         drop(zeroize::Zeroizing::new(value));
         if group.iter().any(|s| s.hit.confidence >= least) {
             kept.push(group);
-        } else {
-            hidden += 1;
+        } else if let Some(Sighting { hit, .. }) = group.into_iter().next() {
+            hidden.push(Hidden { rule: engine.rule(hit.rule).id.to_string(), secret: hit.secret });
         }
     }
     let mut findings: Vec<Finding> =

@@ -1,5 +1,7 @@
 //! `completions`, `man` and `version`.
 
+use std::io;
+
 use clap::CommandFactory as _;
 use claviger_scanner::rule::RuleSet;
 
@@ -14,18 +16,24 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<Outcome
     Ok(Outcome::Clean)
 }
 
-/// The manual: the page of the command, then one section for each verb.
+/// The manual: the page of the command, then one for each verb.
 pub(crate) fn man() -> anyhow::Result<Outcome> {
     let mut page = Vec::new();
     let mut command = Args::command();
     command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for verb in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        let name = format!("claviger-{}", verb.get_name());
-        clap_mangen::Man::new(verb.clone().name(name)).render(&mut page)?;
-    }
+    pages(&command, "claviger", &mut page)?;
     print(&String::from_utf8_lossy(&page))?;
     Ok(Outcome::Clean)
+}
+
+/// The page of a command and those of its verbs.
+fn pages(command: &clap::Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    clap_mangen::Man::new(command.clone().name(name.to_owned())).render(out)?;
+    let verbs = command.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set());
+    for verb in verbs {
+        pages(verb, &format!("{name}-{}", verb.get_name()), out)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn version(json: bool) -> anyhow::Result<Outcome> {

@@ -1,8 +1,10 @@
 //! One file per verb.
 
 pub(crate) mod about;
+pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod explain;
+mod job;
 pub(crate) mod rules;
 pub(crate) mod scan;
 mod target;

@@ -64,7 +64,7 @@ fn list(set: &RuleSet, json: bool) -> anyhow::Result<Outcome> {
     let mut text = String::new();
     for rule in set.rules() {
         let _ =
-            writeln!(text, "{:width$}  {:8} {:6}  {}", rule.id, rule.severity, rule.confidence, rule.name);
+            writeln!(text, "{:width$}  {:8}  {:6}  {}", rule.id, rule.severity, rule.confidence, rule.name);
     }
     let providers: std::collections::BTreeSet<&str> =
         set.rules().iter().map(|r| r.provider.as_ref()).collect();

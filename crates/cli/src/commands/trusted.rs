@@ -3,21 +3,25 @@
 //! A change must not switch off its own scan. In CI the four come from the base of the change: a commit, whose files
 //! are read as objects and never checked out, or a folder.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use claviger_scanner::rule::{self, Rule};
 use claviger_scanner::source::git::Repository;
-use claviger_scanner::triage::baseline::Baseline;
-use claviger_scanner::triage::ignore_file::IgnoreFile;
+use claviger_scanner::triage::baseline::{self, Baseline};
+use claviger_scanner::triage::ignore_file::{self, IgnoreFile};
 
 use crate::args;
 use crate::config::{self, Config};
 
 /// Name of the configuration file at the top of a project.
-const CONFIG: &str = "claviger.yaml";
+pub(super) const CONFIG: &str = "claviger.yaml";
 /// Name of the ignore file at the top of a project.
 pub(super) const IGNORE: &str = ".clavigerignore";
+
+/// Largest rule file that is read out of a commit, in bytes.
+const MAX_RULES: u64 = 16 * 1024 * 1024;
 
 /// Where the four come from.
 enum Home<'a> {
@@ -27,15 +31,19 @@ enum Home<'a> {
 }
 
 impl Home<'_> {
-    /// The text of a file, `None` when it is not there.
-    fn read(&self, path: &Path) -> anyhow::Result<Option<String>> {
+    /// The text of a file of at most `most` bytes, `None` when it is not there.
+    fn read(&self, path: &Path, most: u64) -> anyhow::Result<Option<String>> {
         let bytes = match self {
             Home::Nowhere => return Ok(None),
-            Home::Folder(folder) => match std::fs::read(folder.join(path)) {
-                Ok(bytes) => bytes,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(e) => return Err(e).with_context(|| format!("{}", folder.join(path).display())),
-            },
+            Home::Folder(folder) => {
+                let file = folder.join(path);
+                if std::fs::symlink_metadata(&file).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+                    return Ok(None);
+                }
+                inside(folder, &file)
+                    .and_then(|()| config::read_file(&file, most))
+                    .with_context(|| format!("{}", file.display()))?
+            }
             Home::Commit { repository, name } => match repository.file_at(name, path)? {
                 Some(bytes) => bytes,
                 None => return Ok(None),
@@ -54,8 +62,8 @@ impl Home<'_> {
         }
     }
 
-    fn require(&self, path: &Path, what: &str) -> anyhow::Result<String> {
-        self.read(path)?.with_context(|| format!("{what}: {}: not there", self.name(path).display()))
+    fn require(&self, path: &Path, most: u64, what: &str) -> anyhow::Result<String> {
+        self.read(path, most)?.with_context(|| format!("{what}: {}: not there", self.name(path).display()))
     }
 }
 
@@ -79,19 +87,20 @@ pub(crate) fn read(
     let home = home(flags, folder, repository)?;
     let config = match &flags.config {
         Some(path) => config::read(path)?,
-        None => match home.read(Path::new(CONFIG))? {
+        None => match home.read(Path::new(CONFIG), config::MAX_SIZE)? {
             Some(text) => config::parse(&text, &home.name(Path::new(CONFIG)))?,
             None => Config::default(),
         },
     };
     // What a configuration names is relative to it.
-    let home = match flags.config.as_deref().and_then(Path::parent) {
-        Some(parent) => Home::Folder(parent.to_owned()),
-        None => home,
-    };
-    let mut trusted = Trusted { rules: rules(&home, &config)?, ..Trusted::default() };
-    trusted.ignore = ignore(flags, &home, &config)?;
-    trusted.baseline = baseline(flags, &home, &config)?;
+    let beside = flags.config.as_deref().and_then(Path::parent).map(|parent| {
+        let is_here = parent.as_os_str().is_empty();
+        Home::Folder(if is_here { PathBuf::from(".") } else { parent.to_owned() })
+    });
+    let named = beside.as_ref().unwrap_or(&home);
+    let mut trusted = Trusted { rules: rules(named, &config)?, ..Trusted::default() };
+    trusted.ignore = ignore(flags, &home, named, &config)?;
+    trusted.baseline = baseline(flags, named, &config)?;
     trusted.config = config;
     Ok(trusted)
 }
@@ -119,23 +128,33 @@ fn rules(home: &Home<'_>, config: &Config) -> anyhow::Result<Vec<Rule>> {
     for path in &config.rules.paths {
         stays_inside(path, "rules.paths")?;
         match home {
-            Home::Folder(folder) => rules.extend(rule::read(&folder.join(path)).context("rules.paths")?),
-            _ => rules.extend(rule::parse(&home.require(path, "rules.paths")?, &home.name(path))?),
+            Home::Folder(folder) => {
+                let path = folder.join(path);
+                inside(folder, &path).with_context(|| format!("rules.paths: {}", path.display()))?;
+                rules.extend(rule::read(&path).context("rules.paths")?);
+            }
+            _ => rules.extend(rule::parse(&home.require(path, MAX_RULES, "rules.paths")?, &home.name(path))?),
         }
     }
     Ok(rules)
 }
 
-fn ignore(flags: &args::Triage, home: &Home<'_>, config: &Config) -> anyhow::Result<Option<IgnoreFile>> {
+/// The ignore file: `named` by the configuration, or the usual one at `home`.
+fn ignore(
+    flags: &args::Triage,
+    home: &Home<'_>,
+    named: &Home<'_>,
+    config: &Config,
+) -> anyhow::Result<Option<IgnoreFile>> {
     if let Some(path) = &flags.ignore_file {
         return Ok(Some(IgnoreFile::read(path)?));
     }
-    let (path, needed) = match &config.ignore_file {
-        Some(path) => (path.as_path(), true),
-        None => (Path::new(IGNORE), false),
+    let (home, path, needed) = match &config.ignore_file {
+        Some(path) => (named, path.as_path(), true),
+        None => (home, Path::new(IGNORE), false),
     };
     stays_inside(path, "ignore_file")?;
-    match home.read(path)? {
+    match home.read(path, ignore_file::MAX_FILE)? {
         Some(text) => Ok(Some(IgnoreFile::parse(&text, &home.name(path))?)),
         None if needed => bail!("ignore_file: {}: not there", home.name(path).display()),
         None => Ok(None),
@@ -146,9 +165,21 @@ fn baseline(flags: &args::Triage, home: &Home<'_>, config: &Config) -> anyhow::R
     if let Some(path) = &flags.baseline {
         return Ok(Some(Baseline::read(path)?));
     }
-    let Some(path) = &config.baseline else { return Ok(None) };
+    let Some(path) = config.baseline.as_ref().filter(|_| flags.write_baseline.is_none()) else {
+        // A baseline that is to be written need not be there yet.
+        return Ok(None);
+    };
     stays_inside(path, "baseline")?;
-    Ok(Some(Baseline::parse(&home.require(path, "baseline")?, &home.name(path))?))
+    let text = home.require(path, baseline::MAX_FILE, "baseline")?;
+    Ok(Some(Baseline::parse(&text, &home.name(path))?))
+}
+
+/// What a link in a project points to must be in the project: its owner chose the link, not the user.
+fn inside(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    if file.canonicalize()?.starts_with(folder.canonicalize()?) {
+        return Ok(());
+    }
+    bail!("is a link out of the project; name the file with a flag instead")
 }
 
 /// A configuration may name files below it only.

@@ -89,7 +89,7 @@ impl Jobs {
                 }
                 None => {
                     let stdout = io::stdout();
-                    style.color = stdout.is_terminal() && !args.no_color && !is_dumb();
+                    style.color = stdout.is_terminal() && !args.no_color && !is_plain();
                     style.hyperlinks = style.color;
                     style.width = if stdout.is_terminal() { width() } else { 100 };
                     let mut out = BufWriter::new(stdout.lock());
@@ -102,13 +102,18 @@ impl Jobs {
     }
 }
 
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+/// Whether the environment asks for no colours: `NO_COLOR` with any value but an empty one (no-color.org), or a terminal
+/// that has none.
+fn is_plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
+/// Columns of the terminal. `COLUMNS` wins: who exports it means it. Longer lines than 120 are hard to read.
 fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    columns.unwrap_or(80_usize).clamp(40, 200)
+    let own = || terminal_size::terminal_size().map(|(columns, _)| usize::from(columns.0));
+    columns.or_else(own).filter(|n| *n > 0).unwrap_or(80).clamp(40, 120)
 }
 
 fn by_ending(path: &Path) -> anyhow::Result<Format> {

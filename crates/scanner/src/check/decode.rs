@@ -34,9 +34,9 @@ pub(crate) fn decode(kind: Decode, secret: &[u8], now: i64) -> Result<Decoded, S
         Decode::Base64 => base64(secret),
         Decode::Base64Json => base64_json(secret),
         Decode::Basic => basic(secret),
-        Decode::Pem => key(private_key::armoured(secret)?, false),
-        Decode::PemEncrypted => key(private_key::armoured(secret)?, true),
-        Decode::Der => key(private_key::bare(secret)?, false),
+        Decode::Pem => key(&private_key::armoured(secret)?, false),
+        Decode::PemEncrypted => key(&private_key::armoured(secret)?, true),
+        Decode::Der => key(&private_key::bare(secret)?, false),
         Decode::Discord => discord(secret),
         Decode::AzureStorage => azure_storage(secret),
         Decode::Macaroon => macaroon(secret),
@@ -163,7 +163,7 @@ fn basic(secret: &[u8]) -> Result<Decoded, String> {
 }
 
 /// A private key, if it is encrypted or not as the rule wants it.
-fn key(key: private_key::Key, encrypted: bool) -> Result<Decoded, String> {
+fn key(key: &private_key::Key, encrypted: bool) -> Result<Decoded, String> {
     match (key.encrypted, encrypted) {
         (true, false) => Err("the key is encrypted".into()),
         (false, true) => Err("the key is not encrypted".into()),

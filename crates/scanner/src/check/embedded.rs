@@ -41,7 +41,7 @@ pub(crate) fn weigh(value: &[u8], user: Option<&[u8]>, file: FileKind) -> Result
     if is_strong(value) {
         return Ok(Weight::Strong);
     }
-    if file.is_test || file.is_doc {
+    if file.is_test || file.is_doc && !value::looks_chosen(value) {
         return Ok(Weight::Weak("a simple value in a test or in documentation"));
     }
     Ok(Weight::Fair("a simple value"))
@@ -101,7 +101,7 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
     {
         return Some("it repeats the user");
     }
-    if value::is_dull(value) || value::is_dull(&undo_leet(&lower)) {
+    if value::is_dull(value) {
         return Some("a value as tests and documentation have it");
     }
     if value.len() < 5 {
@@ -117,26 +117,13 @@ fn weak(value: &[u8], user: &[u8]) -> Option<&'static str> {
     if speaks && value.len() < 20 {
         return Some("a value as tests and documentation have it");
     }
-    // `tiger_Lily88`: words, but put together as people put passwords together.
-    let composed = entropy::classes(value) >= 3 && value.len() >= 8;
+    // `tiger_Lily88`, `tiger_lily88`: words, but put together as people put passwords together.
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let composed = (entropy::classes(value) >= 3 || digits >= 2) && value.len() >= 8;
     if !composed && (value::is_identifier(value) || is_word(value)) {
         return Some("a plain word");
     }
     None
-}
-
-/// `p4ssw0rd` and the like, as words.
-fn undo_leet(lower: &[u8]) -> Vec<u8> {
-    let plain = |b: u8| match b {
-        b'4' | b'@' => b'a',
-        b'3' => b'e',
-        b'1' => b'i',
-        b'0' => b'o',
-        b'5' | b'$' => b's',
-        _ => b,
-    };
-    let end = lower.iter().rposition(u8::is_ascii_alphabetic).map_or(0, |i| i + 1);
-    lower[..end].iter().copied().map(plain).collect()
 }
 
 /// Letters alone, and such as follow each other in words.
@@ -235,7 +222,8 @@ const ANY_HOST: &[&str] = &[
     "fake",
 ];
 
-/// A documentation host makes any password a sample; a local one needs a good password to be worth a look.
+/// A documentation host makes any password a sample; a host that stands for any one needs a strong password to be worth
+/// a look, a local one a good one.
 fn at_host(weight: Weight, host: &[u8]) -> Weight {
     let lower = host.to_ascii_lowercase();
     let reserved = ["example.com", "example.org", "example.net", "example", "invalid", "test", "fake"]
@@ -245,8 +233,12 @@ fn at_host(weight: Weight, host: &[u8]) -> Weight {
                 .strip_suffix(name.as_bytes())
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with(b".") || rest.ends_with(b"-"))
         });
-    if reserved || ANY_HOST.iter().any(|h| lower == h.as_bytes()) || lower.starts_with(b"example.") {
+    if reserved || lower.starts_with(b"example.") {
         return Weight::Weak("at a host as documentation has it");
+    }
+    if ANY_HOST.iter().any(|h| lower == h.as_bytes()) {
+        let why = "at a host that stands for any host";
+        return if weight == Weight::Strong { Weight::Fair(why) } else { Weight::Weak(why) };
     }
     let local =
         ["localhost", "127.0.0.1", "0.0.0.0", "host.docker.internal"].iter().any(|h| lower == h.as_bytes());
@@ -316,6 +308,10 @@ mod tests {
             ("app", "hop4wave", "${HOST}", "weak"),
             ("app", "kX9vQ2mZ7pLw", "localhost", "strong"),
             ("app", "kX9vQ2mZ7pLw", "www.example.com", "weak"),
+            ("app", "kX9vQ2mZ7pLw", "host", "fair"),
+            ("app", "hop4wave", "host", "weak"),
+            ("app", "tiger_lily88", "db.corp.net", "strong"),
+            ("app", "db_pass1", "db.corp.net", "weak"),
             ("postgres", "postgres", "db", "weak"),
             ("admin", "Admin123", "db", "weak"),
             ("root", "p4ssw0rd", "10.0.0.4", "weak"),

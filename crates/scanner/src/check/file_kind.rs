@@ -41,7 +41,7 @@ const CODE: &[&str] = &[
     "graphql", "sol", "cr", "d", "pas", "asm", "s", "html", "htm", "xhtml", "jsp", "aspx", "cshtml", "razor",
     "css", "scss", "less", "sass", "ejs", "hbs", "mustache", "twig", "haml", "pug", "coffee", "ipynb",
     "rake", "gemspec", "cfc", "cfm", "apex", "cls", "trigger", "st", "el", "lisp", "scm", "rkt", "tcl",
-    "awk", "jinja", "jinja2", "j2", "tmpl",
+    "awk", "jinja", "jinja2", "j2", "tmpl", "vim",
 ];
 const CONFIG: &[&str] = &[
     "yml",
@@ -161,7 +161,7 @@ impl FileKind {
     /// What the path says; an empty path says nothing.
     pub fn of(path: &[u8]) -> Self {
         let lower = String::from_utf8_lossy(path).to_lowercase().replace('\\', "/");
-        let name = lower.rsplit('/').next().unwrap_or_default();
+        let name = inner(lower.rsplit('/').next().unwrap_or_default());
         let extension = name.rsplit_once('.').map_or("", |(_, e)| e);
         let folders = || lower.rsplit_once('/').map_or("", |(f, _)| f).split('/');
         let any = |list: &[&str], text: &str| list.contains(&text);
@@ -212,6 +212,20 @@ impl FileKind {
     }
 }
 
+/// Endings that say how a file came about, and nothing of what is in it.
+const OUTER: &[&str] = &[
+    "j2", "jinja", "jinja2", "erb", "ejs", "tmpl", "tpl", "template", "dist", "bak", "old", "orig", "backup",
+    "save", "default", "local", "copy", "in",
+];
+
+/// `config.yml` of `config.yml.j2`.
+fn inner(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((rest, ending)) if OUTER.contains(&ending) && rest.trim_start_matches('.').contains('.') => rest,
+        _ => name,
+    }
+}
+
 /// `UserServiceTest.java`, but not `latest.py`.
 fn ends_in_camel(path: &[u8], endings: &[&str]) -> bool {
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
@@ -250,6 +264,9 @@ mod tests {
         assert_eq!(FileKind::of(b"src/main.py").syntax, Syntax::Code);
         assert_eq!(FileKind::of(b".env.production").syntax, Syntax::Config);
         assert_eq!(FileKind::of(b"deploy/Dockerfile").syntax, Syntax::Shell);
+        assert_eq!(FileKind::of(b"templates/app.conf.j2").syntax, Syntax::Config);
+        assert_eq!(FileKind::of(b"views/index.erb").syntax, Syntax::Code);
+        assert_eq!(FileKind::of(b"wp-config.php.bak").syntax, Syntax::Code);
         assert!(FileKind::of(b"app/i18n/de.json").is_locale);
         assert!(FileKind::of(b"src/__tests__/login.ts").is_test);
         assert!(FileKind::of(b"src/UserServiceTest.java").is_test);

@@ -9,11 +9,15 @@ use crate::secret::Secret;
 /// Bytes shown before and after the secret.
 const MARGIN: usize = 60;
 
-/// The line of the secret, at most [`MARGIN`] bytes to both sides, with every secret in it redacted. `spans` are those
-/// of all matches, also of the ones that lost, in the order of their start.
+/// The line of the secret, at most [`MARGIN`] bytes to both sides, with every secret in it redacted; `…` stands for what
+/// is cut off. `spans` are those of all matches, also of the ones that lost, in the order of their start.
 pub(super) fn excerpt(text: &[u8], span: &Range<usize>, spans: &[Range<usize>]) -> String {
-    let shown = lines::around(text, span.start, span.end, MARGIN);
+    let shown = whole_characters(text, span, lines::around(text, span.start, span.end, MARGIN));
+    let is_cut = |at: usize| !matches!(text.get(at), None | Some(b'\n' | b'\r'));
     let mut out = String::new();
+    if shown.start > 0 && is_cut(shown.start - 1) {
+        out.push('…');
+    }
     let mut at = shown.start;
     let first = spans.partition_point(|s| s.start + 64 * 1024 < shown.start);
     for (start, end) in joined(&spans[first..], &shown) {
@@ -29,7 +33,25 @@ pub(super) fn excerpt(text: &[u8], span: &Range<usize>, spans: &[Range<usize>]) 
         out.push_str(&printable(&text[at..shown.end]));
     }
     out.truncate(out.trim_end().len());
+    if at <= shown.end && is_cut(shown.end) {
+        out.push('…');
+    }
     out
+}
+
+/// The range without the halves of UTF-8 characters at its ends; it still holds the span.
+fn whole_characters(text: &[u8], span: &Range<usize>, mut shown: Range<usize>) -> Range<usize> {
+    let is_inside = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    // Three bytes follow the first at most; more are no UTF-8 and stay.
+    for _ in 0..3 {
+        if shown.start < span.start && is_inside(shown.start) {
+            shown.start += 1;
+        }
+        if shown.end > span.end && is_inside(shown.end) {
+            shown.end -= 1;
+        }
+    }
+    shown
 }
 
 /// A stretch of the text with every secret in it overwritten; same length.
@@ -68,6 +90,14 @@ mod tests {
         let text = b"x\n  a=firstsecret b=othersecret\x1b end\ny";
         let spans = [6..17, 20..31];
         assert_eq!(excerpt(text, &spans[0], &spans), "a=fi…(11) b=ot…(11)\\u{1b} end");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_said_and_characters_stay_whole() {
+        let text = format!("{}ke=secret{}", "é".repeat(40), "é".repeat(40));
+        let spans = [83..89];
+        let want = format!("…{}ke=s…(6){}…", "é".repeat(28), "é".repeat(30));
+        assert_eq!(excerpt(text.as_bytes(), &spans[0], &spans), want);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod encoding;
 mod excerpt;
+mod frequency;
 mod lines;
 mod overlap;
 mod prefilter;

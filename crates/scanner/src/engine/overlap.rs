@@ -3,14 +3,17 @@
 use std::cmp::Reverse;
 
 use super::Raw;
-use crate::rule::Rule;
+use crate::rule::{Kind, Rule};
 
 /// Keeps of overlapping matches the one whose rule is most specific, then the surest, then the longest; of equals the
-/// one whose rule comes first. `raw` is sorted by start. Tells of each loser and the rule that won.
+/// one whose rule comes first. What looks like a token inside the lines of an armoured key is a part of the key. `raw` is
+/// sorted by start. Tells of each loser and the rule that won.
 pub(super) fn settle(raw: Vec<Raw>, rules: &[Rule], lost: &mut dyn FnMut(&Raw, usize)) -> Vec<Raw> {
     let rank = |r: &Raw| {
         let span = &r.kept.span;
-        (rules[r.rule].kind, r.kept.confidence, span.end - span.start, Reverse(r.rule))
+        let rule = &rules[r.rule];
+        let is_armour = rule.kind == Kind::Structured && rule.multiline && rule.checks.decode.is_some();
+        (is_armour, rule.kind, r.kept.confidence, span.end - span.start, Reverse(r.rule))
     };
     let mut kept: Vec<Raw> = Vec::with_capacity(raw.len());
     for next in raw {

@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
+use super::frequency;
 use crate::rule::Rule;
 
 /// Most distinct anchors for the table; beyond, an automaton takes over.
 const MAX_GRAMS: usize = 8192;
+/// Most anchors of one automaton: the time to build one grows with the square of their number.
+const MAX_AUTOMATON: usize = 32 * 1024;
 /// Folds ASCII letters to lower case. Other bytes change too, the same way in anchors and texts.
 const FOLD: u64 = 0x2020_2020_2020_2020;
 /// Bits of a window's hash. With the two thousand anchors of the built-in rules, one or two places in a hundred pass by
@@ -48,7 +51,8 @@ pub(crate) struct Prefilter {
 #[derive(Debug)]
 enum Search {
     Grams(Grams),
-    Automaton(AhoCorasick),
+    /// Each over the next [`MAX_AUTOMATON`] anchors.
+    Automata(Vec<AhoCorasick>),
 }
 
 impl Prefilter {
@@ -71,7 +75,7 @@ impl Prefilter {
         let search = if anchors.len() <= MAX_GRAMS {
             Search::Grams(Grams::new(&anchors))
         } else {
-            Search::Automaton(automaton(&anchors))
+            Search::Automata(automata(&anchors))
         };
         let longest = anchors.iter().map(|anchor| anchor.text.len()).max().unwrap_or(0);
         Some(Prefilter { anchors, longest, search })
@@ -96,22 +100,35 @@ impl Prefilter {
         };
         match &self.search {
             Search::Grams(grams) => grams.each(text, &self.anchors, &mut found),
-            Search::Automaton(automaton) => {
-                for place in automaton.find_overlapping_iter(text) {
-                    found(place.pattern().as_usize(), place.start());
+            Search::Automata(automata) => {
+                for (place, first) in overlapping(automata, text) {
+                    found(first + place.pattern().as_usize(), place.start());
                 }
             }
         }
     }
 }
 
-fn automaton(anchors: &[Anchor]) -> AhoCorasick {
-    AhoCorasickBuilder::new()
-        .match_kind(MatchKind::Standard)
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::ContiguousNFA))
-        .build(anchors.iter().map(|a| &a.text))
-        .expect("anchors are few and short: checked when rules are read")
+fn automata(anchors: &[Anchor]) -> Vec<AhoCorasick> {
+    let build = |anchors: &[Anchor]| {
+        AhoCorasickBuilder::new()
+            .match_kind(MatchKind::Standard)
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(anchors.iter().map(|a| &a.text))
+            .expect("anchors are few and short: checked when rules are read")
+    };
+    anchors.chunks(MAX_AUTOMATON).map(build).collect()
+}
+
+/// All places of all anchors, each with the number of its automaton's first anchor.
+fn overlapping<'a>(
+    automata: &'a [AhoCorasick],
+    text: &'a [u8],
+) -> impl Iterator<Item = (aho_corasick::Match, usize)> + 'a {
+    automata.iter().enumerate().flat_map(move |(at, automaton)| {
+        automaton.find_overlapping_iter(text).map(move |place| (place, at * MAX_AUTOMATON))
+    })
 }
 
 /// The table of windows.
@@ -282,24 +299,8 @@ fn hash(window: u32) -> u32 {
 
 /// Where in an anchor the three bytes stand that texts have least often.
 fn rarest_window(anchor: &[u8]) -> usize {
-    let cost = |at: &usize| -> u32 { anchor[*at..at + 3].iter().map(|b| commonness(*b)).sum() };
+    let cost = |at: &usize| frequency::of_three(anchor[*at], anchor[*at + 1], anchor[*at + 2]);
     (0..=anchor.len().saturating_sub(3)).min_by_key(cost).unwrap_or(0)
-}
-
-/// How often a byte occurs in source code, as a rough logarithm: letters in the order of English, with the rarer ones
-/// far apart.
-fn commonness(byte: u8) -> u32 {
-    const LETTERS: &[u8] = b"zqjxkvbwygpfmuhdlcsniroate";
-    match byte.to_ascii_lowercase() {
-        b' ' => 40,
-        lower @ b'a'..=b'z' => {
-            let rank = LETTERS.iter().position(|l| *l == lower).unwrap_or(0) as u32;
-            8 + rank
-        }
-        b'_' | b'.' | b'(' | b')' | b',' | b'=' | b'"' | b'\'' | b':' | b'/' | b'-' | b';' => 22,
-        b'0'..=b'9' => 18,
-        _ => 10,
-    }
 }
 
 #[cfg(test)]
@@ -312,9 +313,9 @@ mod tests {
         let mut out = Vec::new();
         match search {
             Search::Grams(grams) => grams.each(text, anchors, &mut |anchor, start| out.push((anchor, start))),
-            Search::Automaton(automaton) => {
+            Search::Automata(automata) => {
                 out.extend(
-                    automaton.find_overlapping_iter(text).map(|m| (m.pattern().as_usize(), m.start())),
+                    overlapping(automata, text).map(|(m, first)| (first + m.pattern().as_usize(), m.start())),
                 );
             }
         }
@@ -329,7 +330,7 @@ mod tests {
     fn same(texts: &[Vec<u8>], text: &[u8]) {
         let anchors = anchors(texts);
         let table = places(&Search::Grams(Grams::new(&anchors)), &anchors, text);
-        assert_eq!(table, places(&Search::Automaton(automaton(&anchors)), &anchors, text));
+        assert_eq!(table, places(&Search::Automata(automata(&anchors)), &anchors, text));
     }
 
     proptest! {

@@ -41,9 +41,11 @@ fn joined(place: &Place) -> Cow<'_, [u8]> {
     if matches!(target, "" | ".") && !place.target.starts_with('/') {
         return Cow::Borrowed(path);
     }
-    // A file as target: its path below the target is its own name.
-    let name = target.rsplit(['/', '\\']).next().unwrap_or_default();
-    if name.as_bytes() == path || path.is_empty() {
+    // Lists may name files that are elsewhere.
+    if path.starts_with(b"/") {
+        return Cow::Borrowed(path);
+    }
+    if path.is_empty() {
         return Cow::Borrowed(target.as_bytes());
     }
     Cow::Owned([target.as_bytes(), b"/", path].concat())
@@ -151,7 +153,9 @@ mod tests {
         check(".", b"a/b", "a/b", "a/b");
         check("sub/", b"b", "sub/b", "sub/b");
         check("./sub", b"b", "sub/b", "sub/b");
-        check("sub/b", b"b", "sub/b", "sub/b");
+        check("b", b"b", "b/b", "b/b");
+        check("sub", b"/else/b", "/else/b", "/else/b");
+        check("../..", b"b", "../../b", "b");
         check("/abs/repo", b"a b", "/abs/repo/a b", "a%20b");
         check("../other", b"b\n\xff", "../other/b\\n\\xff", "b%0A%FF");
     }

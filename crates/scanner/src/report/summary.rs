@@ -123,7 +123,7 @@ pub(super) fn sentence(reason: Reason, n: u64) -> String {
         Reason::Symlink => ("symbolic link not followed", "symbolic links not followed"),
         Reason::Special => ("device, FIFO or socket", "devices, FIFOs or sockets"),
         Reason::Submodule => ("submodule", "submodules"),
-        Reason::Depth => ("directory under the depth limit", "directories under the depth limit"),
+        Reason::Depth => ("part beyond the depth limit", "parts beyond the depth limit"),
         Reason::Unreadable => ("thing could not be read", "things could not be read"),
         Reason::Changed => ("file changed while it was read", "files changed while they were read"),
         Reason::Corrupt => ("damaged git object", "damaged git objects"),

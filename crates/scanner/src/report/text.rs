@@ -182,6 +182,11 @@ impl Page<'_> {
             if committed {
                 self.line("", "Revoke first: what was committed stays in the history and in every clone.")?;
             }
+            if !report.findings.is_empty() {
+                let hint =
+                    "False alarm? `claviger explain FINGERPRINT` says why it was found and how to accept it.";
+                self.line("", hint)?;
+            }
         }
         if self.style.coverage {
             self.skipped(report, usize::MAX)?;

@@ -169,6 +169,8 @@ pub enum ValueKind {
     Password,
     /// Made by a machine: random characters.
     Token,
+    /// A password or token told in a sentence.
+    Prose,
     /// Inside a larger format, whose pattern knows where the value ends.
     Embedded,
     /// An entry of a Kubernetes Secret manifest.

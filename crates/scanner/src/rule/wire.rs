@@ -39,15 +39,17 @@ const ASSIGN: &str = concat!(
 /// A stricter [`ASSIGN`] for values without a format of their own: the name ends here, there is no call in between, and
 /// `,` and `(` count only before a quote.
 const IS: &str = concat!(
-    r#"(?:["'`\]]|\\"|&quot;){0,3}"#,
+    r#"(?:["'`\]})]|\\"|&quot;){0,3}"#,
     // An array's size, a type, a property's accessors.
     r#"(?:[ \t]{0,2}\[[ \w]{0,12}\])?"#,
-    r#"(?:[ \t]{0,3}:[ \t]{0,2}[A-Za-z][\w.<>\[\]?&' ]{0,24}|[ \t]{1,2}(?:string|String|str|text)|[ \t]{0,2}\{[ \t]{0,2}(?:private )?get;[ \w;]{0,24}\})?"#,
-    r#"(?:[ \t]{0,24}(?::=|=>|\|\|=|={1,3}|\?=|:|>)[ \t]{0,24}"#,
-    // Wrappers that leave their argument as it is.
-    r#"(?:(?:(?:new )?(?:\[\]byte|SecretStr|String|Secret|Buffer\.from|bytes|str|decode)\()?@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
-    r#"|[ \t]{0,3}[,(][ \t]{0,3}@?[a-zA-Z]{0,2}(?:["'`]|\\")"#,
-    r#"|[ \t]{1,8}value[ \t]{0,2}=[ \t]{0,2}["'])"#,
+    r#"(?:[ \t]{0,3}:[ \t]{0,2}[&A-Za-z][\w.<>\[\]?&' ]{0,24}|[ \t]{1,2}(?:string|String|str|text)|[ \t]{0,2}\{[ \t]{0,2}(?:private )?get;[ \w;]{0,24}\})?"#,
+    r#"(?:[ \t]{0,24}(?::=|=>|->|\|\|=|\?\?=|!?={1,3}|\?=|:|>)[ \t]{0,24}"#,
+    // Wrappers that leave their argument as it is, and lists.
+    r#"(?:(?:(?:new )?(?:\[\]byte|SecretStr|SecureString|String(?:::from|\.new)?|(?:std::)?string|Secret|Buffer\.from|Encoding\.\w{1,8}\.GetBytes|bytes|str|decode|Q(?:String|StringLiteral|Latin1String))[({]|[\[(]|\{ ?)?@?[a-zA-Z]{0,2}(?:["'`]{1,3}|\\"|&quot;)|<!\[CDATA\[|<\w{1,20}>)?"#,
+    r#"|[ \t]{0,3}[,(][ \t]{0,3}(?:new |\[\]byte\(|Some\()?@?[a-zA-Z]{0,2}(?:["'`](?:\\?")?|\\")"#,
+    // What a value is when nobody sets it; a comparison.
+    r#"|[ \t]{0,3}(?:\|\||\?\?|\?:|\bor)[ \t]{1,3}["'`]|\.(?:[eE]quals(?:IgnoreCase)?|compareTo)\([ \t]{0,2}["']"#,
+    r#"|[ \t]{1,8}(?i:value)[ \t]{0,2}=[ \t]{0,2}["'])"#,
 );
 
 /// A rule file.
@@ -156,7 +158,7 @@ names!(SeverityName -> Severity { Critical, High, Medium, Low });
 names!(ConfidenceName -> Confidence { High, Medium, Low });
 names!(ChecksumName -> Checksum { Crc62, GitlabRoutable, Grafana, Bech32, Nats });
 names!(DecodeName -> Decode { Jwt, Base64, Base64Json, Basic, Pem, PemEncrypted, Der, Discord, AzureStorage, Macaroon });
-names!(ValueName -> ValueKind { Password, Token, Embedded, KubernetesSecret });
+names!(ValueName -> ValueKind { Password, Token, Prose, Embedded, KubernetesSecret });
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

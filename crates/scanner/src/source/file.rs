@@ -21,6 +21,7 @@ pub fn scan_reader(
     now: i64,
     monitor: &Monitor,
 ) -> Result<Harvest, StreamError> {
+    monitor.phase("scanning standard input", 1);
     let context = Context { path: None, now };
     let (found, bytes) = engine.scan_stream(reader, &context, &mut |_| !monitor.is_cancelled())?;
     monitor.advance(bytes, found.len() as u64);
@@ -47,6 +48,27 @@ pub(crate) struct FileScan<'a> {
 }
 
 impl FileScan<'_> {
+    /// The target of a link is text of the tree; what it points to is not.
+    pub(crate) fn symlink(&self, disk: &Path, path: &RepoPath, harvest: &mut Harvest) {
+        harvest.coverage.skip(Reason::Symlink, path.as_bytes(), "its target path was read");
+        let Ok(link) = std::fs::read_link(disk) else { return };
+        self.text(RepoPath::from_path(&link).as_bytes(), PlaceKind::File, path, harvest);
+    }
+
+    /// Names can hold secrets too.
+    pub(crate) fn name(&self, path: &RepoPath, harvest: &mut Harvest) {
+        let name = path.as_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default();
+        self.text(name, PlaceKind::PathName, path, harvest);
+    }
+
+    fn text(&self, text: &[u8], kind: PlaceKind, path: &RepoPath, harvest: &mut Harvest) {
+        let context = Context { path: None, now: self.now };
+        for hit in self.engine.scan(text, &context) {
+            let place = Place::of(&hit, kind, self.target, path.clone());
+            harvest.sightings.push(Sighting { hit, place });
+        }
+    }
+
     /// Scans one file into `harvest`. A file that cannot be read is an entry of the ledger. `buffer` is scratch space.
     pub(crate) fn file(&self, disk: &Path, path: &RepoPath, buffer: &mut Vec<u8>, harvest: &mut Harvest) {
         match self.read(disk, path, buffer, &mut harvest.coverage) {
@@ -81,7 +103,8 @@ impl FileScan<'_> {
         let mut file = open(disk)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
-            coverage.skip(Reason::Special, path.as_bytes(), "");
+            let detail = if meta.is_dir() { "a folder, not a file" } else { "" };
+            coverage.skip(Reason::Special, path.as_bytes(), detail);
             return Ok(None);
         }
         if let Some(max) = self.max_size.filter(|max| meta.len() > *max) {

@@ -1,24 +1,29 @@
 //! A directory tree on disk.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::{DirEntry, ParallelVisitor, ParallelVisitorBuilder, WalkBuilder, WalkState};
+use rayon::prelude::*;
 
 use super::SourceError;
 use super::file::{FileScan, plain};
 use crate::coverage::Reason;
-use crate::engine::{Context, Engine};
-use crate::finding::{Place, PlaceKind, Sighting};
+use crate::engine::Engine;
 use crate::path::RepoPath;
 use crate::scan::{Harvest, Monitor};
+
+/// Folders whose ignored entries are named; in further ones they are counted only.
+const MAX_NAMED: usize = 1000;
 
 /// How to walk.
 #[derive(Clone, Debug)]
 pub struct TreeOptions {
+    /// The part of the root to walk, relative to it; empty for all of it. Paths count from the root all the same.
+    pub below: PathBuf,
     /// Whether files that git ignores are left out (and counted).
     pub gitignore: bool,
     /// Which paths to read.
@@ -36,6 +41,7 @@ pub struct TreeOptions {
 impl Default for TreeOptions {
     fn default() -> Self {
         TreeOptions {
+            below: PathBuf::new(),
             gitignore: true,
             filter: PathFilter::default(),
             max_size: None,
@@ -112,25 +118,66 @@ pub fn scan(
     options: &TreeOptions,
     monitor: &Monitor,
 ) -> Result<Harvest, SourceError> {
-    std::fs::read_dir(root).map_err(|source| SourceError::Read { path: root.to_owned(), source })?;
+    let below = options.below.as_os_str();
+    let start = if below.is_empty() { root.to_owned() } else { root.join(below) };
+    std::fs::read_dir(&start).map_err(|source| SourceError::Read { path: start.clone(), source })?;
     monitor.phase("scanning files", 0);
     let all = Mutex::new(Shared::default());
-    let mut walk = WalkBuilder::new(root);
-    walk.standard_filters(false).follow_links(false).threads(options.threads.max(1));
-    // Ignored entries must be counted, so the walker hands out everything and the visitor asks git's rules itself.
-    if options.gitignore {
-        walk.git_ignore(true).git_exclude(true).git_global(false).parents(true).require_git(true);
-    }
-    walk.filter_entry(|entry| entry.depth() == 0 || entry.file_name() != OsStr::new(".git"));
+    let mut walk = walker(&start, options.gitignore);
+    walk.threads(options.threads.max(1));
     walk.build_parallel().visit(&mut Visitors { root, target, engine, options, monitor, all: &all });
     let Shared { mut harvest, unseen } = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (folder, count) in unseen.into_iter().filter(|(_, count)| *count > 0) {
+    let unseen: BTreeMap<PathBuf, i64> = unseen.into_iter().filter(|(_, count)| *count > 0).collect();
+    for (at, (folder, count)) in unseen.into_iter().enumerate() {
+        if at < MAX_NAMED {
+            for name in gitignored(&folder) {
+                harvest.coverage.skip(Reason::Gitignored, relative(root, &folder.join(name)).as_bytes(), "");
+            }
+            continue;
+        }
         let path = relative(root, &folder);
         for _ in 0..count {
             harvest.coverage.skip(Reason::Gitignored, path.as_bytes(), "an entry of this folder");
         }
     }
     Ok(harvest)
+}
+
+/// Whether git's ignore files leave a path out, itself or a folder that it is in. `path` is relative to `root`.
+pub fn is_gitignored(root: &Path, path: &Path) -> bool {
+    path.ancestors().any(|path| {
+        let Some(name) = path.file_name() else { return false };
+        let folder = root.join(path.parent().unwrap_or(Path::new("")));
+        gitignored(&folder).iter().any(|left_out| left_out == name)
+    })
+}
+
+/// The entries of a folder that git's ignore files leave out.
+fn gitignored(folder: &Path) -> Vec<OsString> {
+    let shown: HashSet<OsString> = walker(folder, true)
+        .max_depth(Some(1))
+        .build()
+        .flatten()
+        .filter(|entry| entry.depth() == 1)
+        .map(|entry| entry.file_name().to_owned())
+        .collect();
+    let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = list.flatten().map(|entry| entry.file_name());
+    let mut names: Vec<OsString> =
+        names.filter(|name| name != OsStr::new(".git") && !shown.contains(name)).collect();
+    names.sort();
+    names
+}
+
+/// A walker that follows no links and enters no `.git`.
+fn walker(start: &Path, gitignore: bool) -> WalkBuilder {
+    let mut walk = WalkBuilder::new(start);
+    walk.standard_filters(false).follow_links(false);
+    if gitignore {
+        walk.git_ignore(true).git_exclude(true).git_global(false).parents(true).require_git(true);
+    }
+    walk.filter_entry(|entry| entry.depth() == 0 || entry.file_name() != OsStr::new(".git"));
+    walk
 }
 
 struct Visitors<'a> {
@@ -224,13 +271,13 @@ impl Visitor<'_> {
         if !self.options.filter.admits(&path) {
             coverage.skip(Reason::Excluded, path.as_bytes(), "");
         } else if kind.is_symlink() {
-            self.symlink(entry.path(), &path);
+            self.scan.symlink(entry.path(), &path, &mut self.harvest);
         } else if kind.is_file() {
             self.scan.file(entry.path(), &path, &mut self.buffer, &mut self.harvest);
         } else {
             coverage.skip(Reason::Special, path.as_bytes(), "");
         }
-        self.name(&path);
+        self.scan.name(&path, &mut self.harvest);
         WalkState::Continue
     }
 
@@ -248,31 +295,10 @@ impl Visitor<'_> {
             *self.unseen.entry(entry.path().to_owned()).or_default() += count as i64;
         }
     }
-
-    /// The target of a link is text of the tree; what it points to is not.
-    fn symlink(&mut self, disk: &Path, path: &RepoPath) {
-        self.harvest.coverage.skip(Reason::Symlink, path.as_bytes(), "its target path was read");
-        let Ok(link) = std::fs::read_link(disk) else { return };
-        self.text(RepoPath::from_path(&link).as_bytes(), PlaceKind::File, path);
-    }
-
-    /// Names can hold secrets too.
-    fn name(&mut self, path: &RepoPath) {
-        let name = path.as_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
-        self.text(&name, PlaceKind::PathName, path);
-    }
-
-    fn text(&mut self, text: &[u8], kind: PlaceKind, path: &RepoPath) {
-        let context = Context { path: None, now: self.options.now };
-        for hit in self.scan.engine.scan(text, &context) {
-            let place = Place::of(&hit, kind, self.scan.target, path.clone());
-            self.harvest.sightings.push(Sighting { hit, place });
-        }
-    }
 }
 
 /// Scans these files, given by paths relative to `root`: what a hook or `--files-from` hands over. Files that are not
-/// there are entries of the ledger.
+/// there are entries of the ledger. [`TreeOptions::below`] and git's ignore files do not count: these files were named.
 pub fn scan_list(
     root: &Path,
     files: &[PathBuf],
@@ -283,19 +309,27 @@ pub fn scan_list(
 ) -> Harvest {
     monitor.phase("scanning files", files.len() as u64);
     let scan = FileScan { engine, target, max_size: options.max_size, now: options.now, monitor };
-    let mut harvest = Harvest::default();
-    let mut buffer = Vec::new();
-    for file in files {
+    let one = |(mut harvest, mut buffer): (Harvest, Vec<u8>), file: &PathBuf| {
         let path = RepoPath::from_path(file);
+        let disk = root.join(file);
         if monitor.is_cancelled() {
             harvest.coverage.skip(Reason::Interrupted, path.as_bytes(), "");
-        } else if options.filter.admits(&path) {
-            scan.file(&root.join(file), &path, &mut buffer, &mut harvest);
-        } else {
+        } else if !options.filter.admits(&path) {
             harvest.coverage.skip(Reason::Excluded, path.as_bytes(), "");
+        } else if std::fs::symlink_metadata(&disk).is_ok_and(|meta| meta.is_symlink()) {
+            scan.symlink(&disk, &path, &mut harvest);
+            scan.name(&path, &mut harvest);
+        } else {
+            scan.file(&disk, &path, &mut buffer, &mut harvest);
+            scan.name(&path, &mut harvest);
         }
-    }
-    harvest
+        (harvest, buffer)
+    };
+    let parts = files.par_iter().fold(Default::default, one).map(|(harvest, _)| harvest);
+    parts.reduce(Harvest::default, |mut all, part| {
+        all.merge(part);
+        all
+    })
 }
 
 fn relative(root: &Path, path: &Path) -> RepoPath {

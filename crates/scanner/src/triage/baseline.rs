@@ -24,7 +24,7 @@
 //! The file may be committed and read by all; it is written with the usual mode. What it resists stands in
 //! [`crate::triage`]. Paths are masked where they hold a secret that was found in a path.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -34,13 +34,13 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::mask::Mask;
-use super::{TriageError, invalid, shown};
+use super::{TriageError, Unshown, invalid, shown};
 use crate::finding::Finding;
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::path::printable;
 
 /// Largest baseline that is read, in bytes; some 500,000 findings.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
+pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Version of the format.
 const VERSION: u32 = 1;
 /// Random bytes of a salt.
@@ -111,11 +111,11 @@ pub struct Baseline {
 
 /// Findings held against a baseline.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Known<'b> {
     /// For each finding, whether the baseline lists it.
     pub(super) is_known: Vec<bool>,
-    /// Entries that none of them is.
-    pub(super) gone: usize,
+    /// Entries that none of them is, with their rules.
+    pub(super) gone: HashMap<&'b Fingerprint, &'b str>,
 }
 
 impl Baseline {
@@ -299,7 +299,7 @@ impl Baseline {
     }
 
     /// Which findings are known.
-    pub(super) fn compare(&self, findings: &[Finding], key: Option<&[u8]>) -> Result<Known, TriageError> {
+    pub(super) fn compare(&self, findings: &[Finding], key: Option<&[u8]>) -> Result<Known<'_>, TriageError> {
         let maker = self.fingerprinter(key)?;
         // Fingerprints of guessable values are slow; a rule without an entry needs none.
         let rules: HashSet<&str> = self.entries.values().map(|entry| entry.rule.as_str()).collect();
@@ -313,10 +313,25 @@ impl Baseline {
             .map(|fingerprint| self.entries.get_key_value(&fingerprint?).map(|(known, _)| known))
             .collect();
         let seen: HashSet<&Fingerprint> = found.iter().copied().flatten().collect();
+        let gone = self.entries.iter().filter(|(fingerprint, _)| !seen.contains(fingerprint));
         Ok(Known {
             is_known: found.iter().map(Option::is_some).collect(),
-            gone: self.entries.len() - seen.len(),
+            gone: gone.map(|(fingerprint, entry)| (fingerprint, entry.rule.as_str())).collect(),
         })
+    }
+
+    /// How many entries are gone, those left out that were found and are not shown; 0 when that would take too long.
+    pub(super) fn gone_for_good(
+        &self,
+        known: &Known<'_>,
+        unshown: &Unshown<'_>,
+        key: Option<&[u8]>,
+    ) -> Result<usize, TriageError> {
+        let maker = self.fingerprinter(key)?;
+        let rules: HashSet<&str> = known.gone.values().copied().collect();
+        let Some(found) = unshown.fingerprints(&maker, |rule| rules.contains(rule)) else { return Ok(0) };
+        let found: HashSet<&Fingerprint> = found.iter().filter(|f| known.gone.contains_key(f)).collect();
+        Ok(known.gone.len() - found.len())
     }
 
     /// Says how many entries are gone, if some are.
@@ -372,7 +387,7 @@ mod tests {
 
     fn known(baseline: &Baseline, findings: &[Finding], key: Option<&[u8]>) -> (Vec<bool>, usize) {
         let known = baseline.compare(findings, key).unwrap();
-        (known.is_known, known.gone)
+        (known.is_known, known.gone.len())
     }
 
     #[test]

@@ -27,13 +27,13 @@ use jiff::civil::Date;
 
 use super::path_glob::{self, PathGlobs};
 use super::word::{Word, quoted, word};
-use super::{TriageError, invalid, is_rule_name, reason, shortened, shown};
+use super::{TriageError, Unshown, invalid, is_rule_name, reason, shortened, shown};
 use crate::finding::{Finding, PlaceKind};
 use crate::fingerprint::Fingerprint;
 use crate::rule::id_matches;
 
 /// Largest ignore file that is read, in bytes; some 30,000 entries.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+pub const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Bounds of the salt's length in bytes, as for the one in `claviger.yaml`.
 const SALT: std::ops::RangeInclusive<usize> = 16..=256;
 /// Begins the line with the salt.
@@ -308,6 +308,30 @@ impl<'f> Matcher<'f> {
 
     fn is_expired(&self, entry: &Entry) -> bool {
         entry.expires.is_some_and(|last| last < self.today)
+    }
+
+    /// Holds entries that matched nothing against secrets that are not shown: what is found with a low confidence is not
+    /// gone.
+    pub(super) fn excuse(&mut self, unshown: &Unshown<'_>, is_keyed: bool) {
+        let entries = &self.file.entries;
+        let is_open = |at: usize| {
+            let entry = &entries[at];
+            self.reached[at] == Reached::Nothing && !self.is_expired(entry) && entry.is_keyed() == is_keyed
+        };
+        let open: Vec<usize> = (0..entries.len()).filter(|&at| is_open(at)).collect();
+        if open.is_empty() {
+            return;
+        }
+        let is_named = |rule: &str| open.iter().any(|&at| id_matches(&entries[at].rule, rule));
+        match unshown.fingerprints(unshown.fingerprinter, is_named) {
+            Some(found) => {
+                for at in found.iter().filter_map(|f| self.index.get(f)).flatten() {
+                    self.reached[*at] = Reached::Match;
+                }
+            }
+            // Nobody knows which of them it is about.
+            None => open.into_iter().for_each(|at| self.reached[at] = Reached::Match),
+        }
     }
 
     /// What the user should know of the entries. Only a whole scan can say that one is stale.

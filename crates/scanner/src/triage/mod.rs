@@ -41,12 +41,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::finding::{Finding, Place};
+use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::path::printable;
 use crate::report::{Allowed, AllowedBy};
+use crate::scan::Hidden;
 
 /// Most characters of a reason.
 const MAX_REASON: usize = 200;
+/// Most secrets of low confidence that entries are held against before they may be called stale; each takes some 10 ms.
+const MAX_UNSHOWN: usize = 500;
 /// Most notices of one sort; a forgotten file must not bury the findings.
 const MAX_NOTICES: usize = 20;
 
@@ -120,6 +126,33 @@ pub struct Triage<'a> {
     pub is_change: bool,
     /// Whether all was scanned, with all rules, so that what was not found is gone.
     pub is_whole: bool,
+    /// What was found too, and is not shown for the low confidence in it: entries about it are not stale.
+    pub unshown: Option<Unshown<'a>>,
+}
+
+/// Secrets that were found and are not shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Unshown<'a> {
+    /// The secrets.
+    pub secrets: &'a [Hidden],
+    /// The maker of the findings' fingerprints.
+    pub fingerprinter: &'a Fingerprinter,
+}
+
+impl Unshown<'_> {
+    /// The fingerprints of those under rules of interest, made by `maker`; `None` when there are too many of them to
+    /// make fingerprints of all.
+    fn fingerprints(
+        &self,
+        maker: &Fingerprinter,
+        is_of_interest: impl Fn(&str) -> bool,
+    ) -> Option<Vec<Fingerprint>> {
+        let chosen: Vec<&Hidden> = self.secrets.iter().filter(|h| is_of_interest(&h.rule)).collect();
+        if chosen.len() > MAX_UNSHOWN {
+            return None;
+        }
+        Some(chosen.par_iter().map(|hidden| maker.fingerprint(&hidden.rule, &hidden.secret)).collect())
+    }
 }
 
 impl fmt::Debug for Triage<'_> {
@@ -132,6 +165,7 @@ impl fmt::Debug for Triage<'_> {
             .field("today", &self.today)
             .field("is_change", &self.is_change)
             .field("is_whole", &self.is_whole)
+            .field("unshown", &self.unshown.map_or(0, |unshown| unshown.secrets.len()))
             .finish()
     }
 }
@@ -166,13 +200,20 @@ pub fn apply(findings: Vec<Finding>, triage: &Triage<'_>) -> Result<Triaged, Tri
     }
     out.findings.sort_by(|a, b| a.order().cmp(&b.order()));
     out.allowed.sort_by(|a, b| a.finding.order().cmp(&b.finding.order()));
-    if let Some(entries) = &entries {
+    if let Some(entries) = &mut entries {
+        if let Some(unshown) = triage.unshown.filter(|_| triage.is_whole) {
+            entries.excuse(&unshown, triage.key.is_some());
+        }
         out.notices.extend(entries.notices(triage.key.is_some(), triage.is_whole));
     }
     if let (Some(known), Some(baseline)) = (known, &triage.baseline)
         && triage.is_whole
     {
-        out.notices.extend(baseline.gone_notice(known.gone));
+        let gone = match &triage.unshown {
+            Some(unshown) => baseline.gone_for_good(&known, unshown, triage.key)?,
+            None => known.gone.len(),
+        };
+        out.notices.extend(baseline.gone_notice(gone));
     }
     Ok(out)
 }
@@ -261,10 +302,14 @@ fn is_rule_name(text: &str) -> bool {
     well_formed && (1..=100).contains(&text.len()) && text.matches('*').count() <= 4
 }
 
-/// Reads a file of at most so many bytes as text.
+/// Reads a file of at most so many bytes as text. Anything but a regular file is refused before it is opened: a FIFO
+/// would be waited for.
 fn read(path: &Path, most: u64) -> Result<String, TriageError> {
     use std::io::Read as _;
     let failed = |source| TriageError::Read { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
     let mut bytes = Vec::new();
     std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > most {

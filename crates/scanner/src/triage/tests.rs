@@ -61,6 +61,7 @@ fn triage(ignore: &str) -> Triage<'static> {
         today: jiff::civil::date(2026, 6, 1),
         is_change: false,
         is_whole: true,
+        unshown: None,
     }
 }
 

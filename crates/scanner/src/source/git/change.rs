@@ -168,7 +168,7 @@ pub fn pre_receive(
     let folders = folders.chain(quarantine.alternates.iter().cloned()).collect();
     let path = repo.git().path().to_owned();
     let quarantined =
-        Repository::open(&path)?.ok_or_else(|| SourceError::NotARepository(path))?.with_objects(folders)?;
+        Repository::open(&path)?.ok_or(SourceError::NotARepository(path))?.with_objects(folders)?;
     let repo = &quarantined;
     let mut tips = Vec::new();
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {

@@ -5,14 +5,14 @@
 //!
 //! - `repo`: opening, and reading single objects;
 //! - `odb`: loose objects by own code, packed ones through libgit2;
-//! - [`object`]: commits, trees and tags out of their bytes;
-//! - [`objects`]: what commits and trees say, in numbers;
-//! - [`graph`]: which commits there are, from which refs and reflogs;
-//! - [`inventory`]: which trees and blobs these reach;
-//! - [`pack`]: packs read as they lie on the disk;
-//! - [`history`]: the whole history, from packs or, as the oracle of that, object by object;
-//! - [`attribute`]: which commits and paths a blob with findings belongs to;
-//! - [`change`]: what a commit, a range or a push adds.
+//! - `object`: commits, trees and tags out of their bytes;
+//! - `objects`: what commits and trees say, in numbers;
+//! - `graph`: which commits there are, from which refs and reflogs;
+//! - `inventory`: which trees and blobs these reach;
+//! - `pack`: packs read as they lie on the disk;
+//! - `history`: the whole history, from packs or, as the oracle of that, object by object;
+//! - `attribute`: which commits and paths a blob with findings belongs to;
+//! - `change`: what a commit, a range or a push adds.
 
 mod attribute;
 mod bits;

@@ -1,0 +1,374 @@
+//! The log in PostgreSQL, for several brokers at once.
+//!
+//! One row holds the head; a batch locks it, reads it, puts its entries behind it, signs, and commits all in one
+//! transaction. So any number of processes append, and each head extends the last one, whoever signed it. The index
+//! comes from the locked row, never from a sequence: sequences have gaps. Published files are rows, too, and readers,
+//! verification and queries see them through [`Files`] like those of a directory.
+//!
+//! A connection lost at the commit leaves a batch that may or may not be in: its callers get an error, the next batch
+//! reads the row. What no table can show, a database that was restored or failed over to an older state, the pin shows.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{Postgres, Row, Transaction};
+use tokio::runtime::Runtime;
+
+use super::meta::{self, Meta};
+use super::publisher::Publishing;
+use super::sequencer::{Commit, Failure, Shared, Store};
+use super::{Log, OpenError, Options, Recovery};
+use crate::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::clock::Clock;
+use crate::files::{Files, Group};
+use crate::note::{SigningKey, VerifyingKey};
+use crate::pin::{self, Pin};
+use crate::publish::{Builder, CHECKPOINT};
+use crate::reader::{read_head, tile_nodes};
+use crate::tree::{Edge, Hash};
+use table::{Staged, Table, other, write_files};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS claviger_audit_head (
+    origin text PRIMARY KEY, size bigint NOT NULL, note text NOT NULL, peaks bytea NOT NULL, stamp bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS claviger_audit_entry (
+    origin text NOT NULL, index bigint NOT NULL, entry bytea NOT NULL, PRIMARY KEY (origin, index));
+CREATE TABLE IF NOT EXISTS claviger_audit_file (
+    origin text NOT NULL, path text NOT NULL, content bytea NOT NULL, PRIMARY KEY (origin, path));
+";
+/// Connections a process holds at most: the writer, the publisher, and readers.
+const CONNECTIONS: u32 = 8;
+/// Entries that one publication reads at most at once.
+const READ: i64 = 65_536;
+
+/// A database that logs live in. Its methods block; call them from threads that may.
+#[derive(Clone)]
+pub struct Database {
+    pool: PgPool,
+    /// Used by blocking callers; never from inside another runtime.
+    runtime: Arc<Runtime>,
+}
+
+impl Database {
+    /// Connects, creates the tables if need be, and checks that the server keeps what it acknowledges.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or runs with `fsync` or `full_page_writes` off.
+    pub fn connect(url: &str) -> Result<Database, OpenError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = Arc::new(runtime.map_err(|e| OpenError::Database(e.to_string()))?);
+        let pool = runtime.block_on(async {
+            let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?;
+            for setting in ["fsync", "full_page_writes"] {
+                let value: String = sqlx::query("SELECT current_setting($1)")
+                    .bind(setting)
+                    .fetch_one(&pool)
+                    .await?
+                    .try_get(0)?;
+                if value != "on" {
+                    return Err(sqlx::Error::Configuration(format!("{setting} is {value}").into()));
+                }
+            }
+            // Two processes that start at once must not create the tables at once.
+            let mut tx = pool.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock(7309941)").execute(&mut *tx).await?;
+            sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(pool)
+        });
+        Ok(Database { pool: pool.map_err(|e| database(&e))?, runtime })
+    }
+
+    /// The published files of a log, for [`Reader`](crate::reader::Reader) and [`verify`](crate::verify).
+    pub fn files(&self, origin: &str) -> Arc<dyn Files> {
+        Arc::new(Table { database: self.clone(), origin: origin.to_owned() })
+    }
+
+    /// Opens a log for appending, or creates it. The first of `keys` names it; all of them sign.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(&self, keys: Vec<SigningKey>, options: Options) -> Result<Log, OpenError> {
+        let first = keys.first().ok_or_else(|| OpenError::Foreign { why: "no key was given".into() })?;
+        let origin = first.verifying_key().name().to_owned();
+        let files = self.files(&origin);
+        let head = self.run(create(self, &origin, &keys)).map_err(|e| database(&e))?;
+        let mut known = Meta::read(&*files)?.map_or_else(Vec::new, |meta| meta.keys);
+        let held = keys.iter().map(|key| key.verifying_key().clone());
+        let held: Vec<VerifyingKey> = held.collect();
+        let durable = SignedCheckpoint::verify(&head.note, &origin, &held)?;
+        for key in held {
+            if !known.contains(&key) {
+                known.push(key);
+            }
+        }
+        let meta = Meta { origin: origin.clone(), keys: known };
+        meta.write(&*files).map_err(|source| OpenError::Io { path: meta::PATH.into(), source })?;
+        let edge = head.edge().map_err(|why| OpenError::Damaged { path: "head".into(), why })?;
+        let publisher = Tiles { database: self.clone(), origin, keys: meta.keys.clone(), pin: options.pin };
+        let published = publisher.run(&durable).map_err(|e| OpenError::Database(e.to_string()))?;
+        if let Some(pin) = &publisher.pin
+            && let Some(pinned) = pin.load()?
+        {
+            let size = durable.checkpoint().size;
+            pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
+        }
+        let recovery = Recovery { replayed: published, torn: None };
+        let shared = Shared::new(Commit::initial(edge, durable), keys, options.stamp, options.batch_entries);
+        let store = Rows { database: self.clone(), clock: options.clock };
+        Ok(Log::start(files, Arc::new(shared), store, publisher, options.publish, recovery, Box::new(())))
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+fn database(e: &sqlx::Error) -> OpenError {
+    OpenError::Database(e.to_string())
+}
+
+/// The row that every batch locks.
+struct Head {
+    size: u64,
+    note: String,
+    peaks: Vec<u8>,
+    stamp: i64,
+}
+
+impl Head {
+    fn edge(&self) -> Result<Edge, String> {
+        let peaks: Option<Vec<Hash>> = self.peaks.chunks(32).map(Hash::from_slice).collect();
+        let edge = peaks.and_then(|peaks| Edge::from_peaks(self.size, &peaks));
+        edge.ok_or_else(|| "the head row does not hold the peaks of its tree".to_owned())
+    }
+}
+
+/// Reads the head; with `lock`, nobody else changes it before the transaction ends.
+async fn read_row(
+    tx: &mut Transaction<'_, Postgres>,
+    origin: &str,
+    lock: bool,
+) -> Result<Option<Head>, sqlx::Error> {
+    let text = match lock {
+        true => "SELECT size, note, peaks, stamp FROM claviger_audit_head WHERE origin = $1 FOR UPDATE",
+        false => "SELECT size, note, peaks, stamp FROM claviger_audit_head WHERE origin = $1",
+    };
+    let Some(row) = sqlx::query(text).bind(origin).fetch_optional(&mut **tx).await? else { return Ok(None) };
+    let size: i64 = row.try_get(0)?;
+    Ok(Some(Head {
+        size: size.try_into().unwrap_or(0),
+        note: row.try_get(1)?,
+        peaks: row.try_get(2)?,
+        stamp: row.try_get(3)?,
+    }))
+}
+
+/// The head of the log, made if there is none.
+async fn create(database: &Database, origin: &str, keys: &[SigningKey]) -> Result<Head, sqlx::Error> {
+    let mut tx = database.pool.begin().await?;
+    let empty = Checkpoint::empty(origin);
+    let signed = empty.sign_after(&empty, &[], keys).map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
+    let made =
+        sqlx::query("INSERT INTO claviger_audit_head VALUES ($1, 0, $2, '', 0) ON CONFLICT DO NOTHING")
+            .bind(origin)
+            .bind(signed.to_string())
+            .execute(&mut *tx)
+            .await?;
+    if made.rows_affected() == 1 {
+        let files = BTreeMap::from([(CHECKPOINT.to_owned(), signed.to_string().into_bytes())]);
+        write_files(&mut tx, origin, &files).await?;
+    }
+    let head = read_row(&mut tx, origin, false).await?.ok_or(sqlx::Error::RowNotFound)?;
+    tx.commit().await?;
+    Ok(head)
+}
+
+/// The writing thread's side.
+struct Rows {
+    database: Database,
+    clock: Arc<dyn Clock>,
+}
+
+impl Store for Rows {
+    /// A transaction takes several round trips: one that starts with the first caller alone would leave the rest to
+    /// wait for another.
+    const GATHER: Duration = Duration::from_millis(2);
+
+    fn commit(&mut self, shared: &Shared, entries: &[Vec<u8>]) -> Result<Commit, Failure> {
+        let origin = shared.durable().signed.checkpoint().origin.clone();
+        let now = self.clock.now();
+        self.database.run(append(&self.database, shared, &origin, entries, now)).map_err(|e| match e {
+            // A log that contradicts itself is over; a server that is away comes back.
+            sqlx::Error::Protocol(why) => Failure::Log(why),
+            other => Failure::Batch(other.to_string()),
+        })
+    }
+}
+
+async fn append(
+    database: &Database,
+    shared: &Shared,
+    origin: &str,
+    entries: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<Commit, sqlx::Error> {
+    let broken = |why: String| sqlx::Error::Protocol(why);
+    let mut tx = database.pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = on").execute(&mut *tx).await?;
+    let row = read_row(&mut tx, origin, true).await?.ok_or_else(|| broken("the head row is gone".into()))?;
+    let known: Vec<VerifyingKey> = shared.signers().iter().map(|key| key.verifying_key().clone()).collect();
+    let head = SignedCheckpoint::verify(&row.note, origin, &known).map_err(|e| broken(e.to_string()))?;
+    let edge = row.edge().map_err(broken)?;
+    if edge.root() != head.checkpoint().root || head.checkpoint().size != row.size {
+        return Err(broken("the head row contradicts its signed head".into()));
+    }
+    let last = Timestamp::from_microsecond(row.stamp).unwrap_or(Timestamp::MIN);
+    let stamp = last.max(now);
+    let commit = Commit::prepare(shared, head.checkpoint(), edge, entries, stamp).map_err(broken)?;
+    let size = i64::try_from(commit.edge.size()).map_err(|_| broken("the log is full".into()))?;
+    let first = size - entries.len() as i64;
+    let stored: Vec<Vec<u8>> = commit.entries().map(<[u8]>::to_vec).collect();
+    // The keys are fences: a second writer that slipped past the lock fails here.
+    sqlx::query(
+        "INSERT INTO claviger_audit_entry
+         SELECT $1, $2 + row - 1, entry FROM unnest($3::bytea[]) WITH ORDINALITY AS new (entry, row)",
+    )
+    .bind(origin)
+    .bind(first)
+    .bind(stored)
+    .execute(&mut *tx)
+    .await?;
+    let peaks: Vec<u8> = commit.edge.peaks().iter().flat_map(|peak| peak.0).collect();
+    sqlx::query(
+        "UPDATE claviger_audit_head SET size = $2, note = $3, peaks = $4, stamp = $5 WHERE origin = $1",
+    )
+    .bind(origin)
+    .bind(size)
+    .bind(commit.signed.to_string())
+    .bind(peaks)
+    .bind(stamp.as_microsecond())
+    .execute(&mut *tx)
+    .await?;
+    // Stop here: nothing happened. Stop during the commit: the next batch reads what became of it.
+    tx.commit().await?;
+    Ok(commit)
+}
+
+/// Turns entries into the files that readers see; any process does it, one at a time.
+struct Tiles {
+    database: Database,
+    origin: String,
+    keys: Vec<VerifyingKey>,
+    pin: Option<Box<dyn Pin>>,
+}
+
+impl Publishing for Tiles {
+    fn publish(&self, _: &SignedCheckpoint) -> Result<(), Failure> {
+        self.database
+            .run(async {
+                let mut tx = self.database.pool.begin().await?;
+                let row = read_row(&mut tx, &self.origin, false).await?;
+                row.ok_or(sqlx::Error::RowNotFound)
+            })
+            .map_err(|e: sqlx::Error| Failure::Batch(e.to_string()))
+            .and_then(|head| {
+                let head = SignedCheckpoint::verify(&head.note, &self.origin, &self.keys)
+                    .map_err(|e| Failure::Batch(e.to_string()))?;
+                self.run(&head).map(drop).map_err(|e| Failure::Batch(e.to_string()))
+            })
+    }
+}
+
+impl Tiles {
+    /// Publishes up to `head`; gives the number of entries that this call published.
+    fn run(&self, head: &SignedCheckpoint) -> io::Result<u64> {
+        let table = Table { database: self.database.clone(), origin: self.origin.clone() };
+        // A transaction that is dropped half way gives its connection back to the pool through the runtime.
+        let _inside = self.database.runtime.enter();
+        // One lock for the whole publication, held by this transaction; released whatever happens.
+        let mut tx = self
+            .database
+            .run(async {
+                let mut tx = self.database.pool.begin().await?;
+                sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7309942))")
+                    .bind(&self.origin)
+                    .execute(&mut *tx)
+                    .await?;
+                Ok(tx)
+            })
+            .map_err(|e| other(&e))?;
+        let published = read_head(&table, &self.origin, &self.keys).map_err(io::Error::other)?;
+        let (from, wanted) = (published.checkpoint(), head.checkpoint());
+        if wanted.size <= from.size {
+            return Ok(0);
+        }
+        let staged = Staged { below: table, files: Arc::default() };
+        let mut builder = Builder::load(&staged, from.size, &from.root).map_err(io::Error::other)?;
+        let mut group = Group::new(&staged);
+        while builder.size() < wanted.size {
+            let rows = self
+                .database
+                .run(read_entries(&mut tx, &self.origin, builder.size(), wanted.size))
+                .map_err(|e| other(&e))?;
+            for (index, entry) in rows {
+                if index != builder.size() {
+                    return Err(io::Error::other(format!("entry {} is missing", builder.size())));
+                }
+                builder.push(&entry, &mut group)?;
+            }
+        }
+        if builder.edge().root() != wanted.root {
+            return Err(io::Error::other("the table does not hold what was signed"));
+        }
+        builder.write_partial(&mut group)?;
+        group.put(CHECKPOINT, head.to_string().as_bytes())?;
+        group.finish()?;
+        let files = std::mem::take(&mut *staged.pending());
+        self.database
+            .run(async {
+                write_files(&mut tx, &self.origin, &files).await?;
+                sqlx::query("DELETE FROM claviger_audit_entry WHERE origin = $1 AND index < $2")
+                    .bind(&self.origin)
+                    .bind(wanted.size as i64)
+                    .execute(&mut *tx)
+                    .await?;
+                // Stop here: nothing was published; files, checkpoint and entries change together.
+                tx.commit().await
+            })
+            .map_err(|e| other(&e))?;
+        if let Some(pin) = &self.pin {
+            pin.store(head).map_err(io::Error::other)?;
+        }
+        Ok(wanted.size - from.size)
+    }
+}
+
+async fn read_entries(
+    tx: &mut Transaction<'_, Postgres>,
+    origin: &str,
+    from: u64,
+    until: u64,
+) -> Result<Vec<(u64, Vec<u8>)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT index, entry FROM claviger_audit_entry WHERE origin = $1 AND index >= $2 AND index < $3
+         ORDER BY index LIMIT $4",
+    )
+    .bind(origin)
+    .bind(from as i64)
+    .bind(until as i64)
+    .bind(READ)
+    .fetch_all(&mut **tx)
+    .await?;
+    if rows.is_empty() {
+        return Err(sqlx::Error::Protocol(format!("entry {from} is missing")));
+    }
+    let pair = |row: &sqlx::postgres::PgRow| Ok((row.try_get::<i64, _>(0)? as u64, row.try_get(1)?));
+    rows.iter().map(pair).collect()
+}

@@ -1,0 +1,258 @@
+//! The log in PostgreSQL, with the suite of the one on disk where it applies. `CLAVIGER_TEST_POSTGRES` is the URL of a
+//! database that may be written to; without it the tests say so and pass.
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on may panic; a skip says why"
+)]
+
+#[path = "support/month.rs"]
+mod month;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use claviger_audit::log::{AppendError, Database, Log, Options, Publish, Stamp};
+use claviger_audit::note::{KeyKind, SigningKey, VerifyingKey};
+use claviger_audit::pin::FilePin;
+use claviger_audit::query::{self, Filter, Index};
+use claviger_audit::reader::Reader;
+use claviger_audit::recorder::Recorder;
+use claviger_audit::tree::{Edge, leaf_hash};
+use claviger_audit::verify::{Options as Verify, verify};
+
+/// A log of its own for each test and run.
+struct Fixture {
+    database: Database,
+    url: String,
+    origin: String,
+}
+
+fn fixture(test: &str) -> Option<Fixture> {
+    let Ok(url) = std::env::var("CLAVIGER_TEST_POSTGRES") else {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!is_ci, "CLAVIGER_TEST_POSTGRES is not set: `tests/run` starts a server and sets it");
+        println!("skipped: CLAVIGER_TEST_POSTGRES is not set");
+        return None;
+    };
+    let now = jiff::Timestamp::now().as_nanosecond();
+    Some(Fixture {
+        database: Database::connect(&url).unwrap(),
+        url,
+        origin: format!("audit.example/{test}/{now}"),
+    })
+}
+
+fn options() -> Options {
+    Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, ..Options::default() }
+}
+
+impl Fixture {
+    fn key(&self) -> SigningKey {
+        SigningKey::from_seed(&self.origin, KeyKind::Ed25519, &[7; 32]).unwrap()
+    }
+
+    fn keys(&self) -> Vec<VerifyingKey> {
+        vec![self.key().verifying_key().clone()]
+    }
+
+    fn open(&self, options: Options) -> Log {
+        Database::connect(&self.url).unwrap().open(vec![self.key()], options).unwrap()
+    }
+
+    fn verify(&self) -> u64 {
+        let options = Verify { origin: self.origin.clone(), keys: self.keys(), ..Verify::default() };
+        verify(&self.database.files(&self.origin), &options).unwrap().entries
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(self.database.files(&self.origin), &self.keys()).unwrap()
+    }
+}
+
+#[test]
+fn receipts_publication_and_opening_again() {
+    let Some(fixture) = fixture("receipts") else { return };
+    let log = fixture.open(options());
+    for n in 0..300u32 {
+        let done = log.append(n.to_string().into_bytes()).unwrap();
+        done.receipt().verify(n.to_string().as_bytes(), &fixture.origin, &fixture.keys()).unwrap();
+        assert_eq!(done.index(), u64::from(n));
+    }
+    log.publish().unwrap();
+    log.append(b"behind".to_vec()).unwrap();
+    drop(log);
+    let log = fixture.open(options());
+    assert_eq!((log.recovery().replayed, log.head().checkpoint().size), (1, 301));
+    log.close().unwrap();
+    assert_eq!(fixture.verify(), 301);
+    let receipt = fixture.reader().receipt(12).unwrap();
+    receipt.verify(b"12", &fixture.origin, &fixture.keys()).unwrap();
+    let stranger = SigningKey::from_seed(&fixture.origin, KeyKind::Ed25519, &[8; 32]).unwrap();
+    assert!(fixture.database.open(vec![stranger], options()).is_err());
+}
+
+#[test]
+fn several_brokers_write_one_log() {
+    let Some(fixture) = fixture("brokers") else { return };
+    let brokers: Vec<Log> = (0..3)
+        .map(|_| fixture.open(Options { publish: Publish::Every(Duration::from_millis(20)), ..options() }))
+        .collect();
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..24)
+            .map(|thread: usize| {
+                let log = &brokers[thread % 3];
+                scope.spawn(move || {
+                    (0..40)
+                        .map(|n| log.append(format!("{thread}/{n}").into_bytes()).unwrap())
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    for broker in brokers {
+        broker.close().unwrap();
+    }
+    let indexes: BTreeSet<u64> = done.iter().map(|done| done.index()).collect();
+    assert_eq!((indexes.len(), indexes.last()), (960, Some(&959)));
+    assert_eq!(fixture.verify(), 960);
+    let reader = fixture.reader();
+    let (mut edge, mut roots) = (Edge::default(), BTreeMap::new());
+    for index in 0..960 {
+        edge.push_hash(leaf_hash(&reader.entry(index).unwrap()));
+        roots.insert(edge.size(), edge.root());
+    }
+    for done in &done {
+        assert_eq!(reader.entry(done.index()).unwrap(), done.entry());
+        let head = done.head().checkpoint();
+        assert_eq!(roots[&head.size], head.root);
+    }
+}
+
+#[test]
+fn events_queries_and_pruning() {
+    let Some(fixture) = fixture("events") else { return };
+    let recorder =
+        Recorder::on(fixture.open(Options { stamp: Stamp::Event, ..options() }), &Options::default())
+            .unwrap();
+    recorder.record_all(&month::month(6000)).unwrap();
+    recorder.prune(600, None).unwrap();
+    recorder.close().unwrap();
+    assert_eq!(fixture.verify(), 6003 - 512);
+    let filter = Filter::parse("identity=acme/shop-004").unwrap();
+    let mut hits = 0;
+    for index in [Index::at(fixture.database.files(&fixture.origin)), Index::none()] {
+        let before = std::mem::take(&mut hits);
+        query::run(&fixture.reader(), &index, &filter, 0, |_| {
+            hits += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(hits > 10 && (before == 0 || before == hits));
+    }
+}
+
+#[test]
+fn connections_cut_at_any_time_lose_nothing() {
+    let Some(fixture) = fixture("cut") else { return };
+    // Only this test's connections are cut.
+    let named = Database::connect(&format!("{}?application_name=cut-me", fixture.url)).unwrap();
+    let often = Options { publish: Publish::Every(Duration::from_millis(10)), ..options() };
+    let log = named.open(vec![fixture.key()], often).unwrap();
+    let (stop, lost) = (AtomicBool::new(false), AtomicU64::new(0));
+    let done: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let pool = sqlx::PgPool::connect(&fixture.url).await.unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(15));
+                    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                        WHERE application_name = 'cut-me' AND random() < 0.5";
+                    sqlx::query(cut).execute(&pool).await.ok();
+                }
+            });
+        });
+        let running: Vec<_> = (0..8)
+            .map(|thread| {
+                let (log, lost) = (&log, &lost);
+                scope.spawn(move || {
+                    let mut done = vec![];
+                    for n in 0..300 {
+                        match log.append(format!("{thread}/{n}").into_bytes()) {
+                            Ok(appended) => done.push(appended),
+                            Err(AppendError::Unavailable(_)) => drop(lost.fetch_add(1, Ordering::Relaxed)),
+                            Err(other) => panic!("{other}"),
+                        }
+                    }
+                    done
+                })
+            })
+            .collect();
+        let done = running.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        stop.store(true, Ordering::Relaxed);
+        done
+    });
+    assert!(lost.load(Ordering::Relaxed) > 0, "no cut was felt");
+    let until = Instant::now() + Duration::from_secs(20);
+    while log.publish().is_err() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(log);
+    fixture.open(options()).close().unwrap();
+    let reader = fixture.reader();
+    for done in &done {
+        assert_eq!(reader.entry(done.index()).unwrap(), done.entry());
+    }
+    assert!(fixture.verify() >= done.len() as u64);
+    println!("{} acknowledged, {} told to try again", done.len(), lost.into_inner());
+}
+
+#[test]
+fn a_restored_database_is_refused() {
+    let Some(fixture) = fixture("restored") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let pinned = || Options { pin: Some(Box::new(FilePin::new(dir.path().join("pin")))), ..options() };
+    let log = fixture.open(pinned());
+    log.append_all((0..10u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.close().unwrap();
+    fixture.open(pinned()).close().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = sqlx::PgPool::connect(&fixture.url).await.unwrap();
+        for table in [
+            "DELETE FROM claviger_audit_head WHERE origin = $1",
+            "DELETE FROM claviger_audit_file WHERE origin = $1",
+        ] {
+            sqlx::query(table).bind(&fixture.origin).execute(&pool).await.unwrap();
+        }
+    });
+    let error = fixture.database.open(vec![fixture.key()], pinned()).err().unwrap();
+    assert!(error.to_string().contains("the log shrank"), "{error}");
+}
+
+/// A figure, not a test: `cargo test --release --features postgres --test postgres -- --ignored --nocapture`.
+#[test]
+#[ignore = "a figure"]
+fn events_per_second() {
+    let Some(fixture) = fixture("rate") else { return };
+    let log = fixture.open(Options { publish: Publish::Every(Duration::from_secs(1)), ..options() });
+    let until = Instant::now() + Duration::from_secs(5);
+    let count = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..256 {
+            scope.spawn(|| {
+                while Instant::now() < until {
+                    log.append(vec![b'x'; 600]).unwrap();
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("PostgreSQL, 256 callers: {} events/s", count.into_inner() / 5);
+}

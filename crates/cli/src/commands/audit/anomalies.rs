@@ -1,0 +1,55 @@
+//! `claviger audit anomalies`: what a person should look at.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use claviger_audit::report::{Anomaly, Rows, find_anomalies};
+use claviger_scanner::path::printable;
+
+use super::report::config;
+use super::screen::Screen;
+use super::{open, span};
+use crate::Outcome;
+use crate::args_audit::{Anomalies, AnomalyFormat};
+
+/// Events of evidence that are named in text; JSON has all.
+const EVIDENCE: usize = 10;
+
+pub(super) fn run(args: &Anomalies) -> anyhow::Result<Outcome> {
+    let config = config(args.config.as_deref())?;
+    let (since, until) = span(&args.span)?;
+    let reader = open(&args.dir, &args.trust)?;
+    let rows = Rows::read(&reader).with_context(|| format!("{}", args.dir.display()))?;
+    let mut found = find_anomalies(&rows, &config);
+    found.retain(|a| since.is_none_or(|at| a.time_ms >= at) && until.is_none_or(|at| a.time_ms < at));
+    let text = match args.format {
+        AnomalyFormat::Text => text(&found),
+        AnomalyFormat::Json => format!("{}\n", serde_json::to_string_pretty(&found)?),
+        AnomalyFormat::Jsonl => {
+            let lines = found.iter().map(|a| Ok(serde_json::to_string(a)? + "\n"));
+            lines.collect::<serde_json::Result<String>>()?
+        }
+    };
+    let mut screen = Screen::new();
+    screen.write_all(text.as_bytes()).and_then(|()| screen.flush()).context("standard output")?;
+    Ok(if found.is_empty() { Outcome::Clean } else { Outcome::Findings })
+}
+
+fn text(found: &[Anomaly]) -> String {
+    let mut text = String::new();
+    for anomaly in found {
+        let line = |text: &str| printable(text.as_bytes());
+        let _ = writeln!(text, "{}  {}: {}", anomaly.time, line(&anomaly.subject), line(&anomaly.what));
+        let mut events: Vec<String> = anomaly.evidence.iter().take(EVIDENCE).map(u64::to_string).collect();
+        if anomaly.evidence.len() > EVIDENCE {
+            events.push(format!("and {} more", anomaly.evidence.len() - EVIDENCE));
+        }
+        let _ = writeln!(text, "  rule     {}", anomaly.rule);
+        let _ = writeln!(text, "  events   {}", events.join(", "));
+        let subject = serde_json::Value::from(anomaly.subject.as_str()).to_string();
+        let _ = writeln!(text, "  silence  - {{ rule: {}, subject: {} }}", anomaly.rule, line(&subject));
+    }
+    let _ = writeln!(text, "{} anomalies", found.len());
+    text
+}
