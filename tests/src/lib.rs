@@ -119,7 +119,6 @@ pub fn claviger_with<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8], v
 ///
 /// # Panics
 /// If it is not there and `CI` is `true`: where all must run, nothing is left out.
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 pub fn tool(name: &str) -> Option<PathBuf> {
     let own = std::env::var_os("CLAVIGER_TEST_TOOLS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
