@@ -25,6 +25,7 @@ use regex_automata::{Anchored, Input};
 use crate::check::file_kind::FileKind;
 use crate::check::{self, Candidate, Patterns, Verdict};
 use crate::finding::Match;
+use crate::path::printable;
 use crate::rule::{Kind, Rule, RuleError, RuleSet};
 use crate::secret::Secret;
 use crate::triage::inline;
@@ -202,7 +203,7 @@ impl Engine {
     /// Finds the secrets in these bytes, in the order of their place.
     pub fn scan(&self, bytes: &[u8], context: &Context<'_>) -> Vec<Match> {
         let decoded = Decoded::new(bytes);
-        let raw = self.raw(&decoded.text, context, &mut |_, _, _| {});
+        let raw = self.raw(&decoded.text, context, None);
         if raw.is_empty() {
             return Vec::new();
         }
@@ -214,7 +215,8 @@ impl Engine {
         let decoded = Decoded::new(bytes);
         let mut lines = Lines::new(&decoded.text);
         let mut steps: Vec<(usize, Range<usize>, Step)> = Vec::new();
-        let raw = self.raw(&decoded.text, context, &mut |rule, span, step| steps.push((rule, span, step)));
+        let mut trace = |rule, span, step| steps.push((rule, span, step));
+        let raw = self.raw(&decoded.text, context, Some(&mut trace));
         let found = self.finish(&decoded, raw, &mut |raw, by| {
             let by = self.rule(by).id.to_string();
             steps.push((raw.rule, raw.kept.span.clone(), Step::Overlapped { by }));
@@ -236,11 +238,11 @@ impl Engine {
     }
 
     /// Everything that matches and passes its checks, overlaps included.
-    fn raw(
+    fn raw<'a>(
         &self,
-        text: &[u8],
-        context: &Context<'_>,
-        trace: &mut dyn FnMut(usize, Range<usize>, Step),
+        text: &'a [u8],
+        context: &'a Context<'a>,
+        trace: Option<&'a mut dyn FnMut(usize, Range<usize>, Step)>,
     ) -> Vec<Raw> {
         let mut search = Search::new(self, text, context, trace);
         search.whole();
@@ -259,8 +261,7 @@ impl Engine {
         hits: &[trail::Hit],
         origin: Option<Origin<'_>>,
     ) -> (Vec<Raw>, Vec<trail::Miss>) {
-        let mut trace = |_, _, _| {};
-        let mut search = Search { origin, keep: true, ..Search::new(self, text, context, &mut trace) };
+        let mut search = Search { origin, keep: true, ..Search::new(self, text, context, None) };
         search.whole();
         for hit in hits {
             search.hit(hit.rule as usize, hit.start as usize, hit.end as usize);
@@ -441,7 +442,8 @@ struct Search<'a, 'e> {
     keep: bool,
     misses: Vec<trail::Miss>,
     found: Vec<Raw>,
-    trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
+    /// Told of every step, for `explain`.
+    trace: Option<&'a mut dyn FnMut(usize, Range<usize>, Step)>,
 }
 
 impl<'a, 'e> Search<'a, 'e> {
@@ -449,7 +451,7 @@ impl<'a, 'e> Search<'a, 'e> {
         engine: &'e Engine,
         text: &'a [u8],
         context: &'a Context<'a>,
-        trace: &'a mut dyn FnMut(usize, Range<usize>, Step),
+        trace: Option<&'a mut dyn FnMut(usize, Range<usize>, Step)>,
     ) -> Self {
         Search {
             engine,
@@ -467,6 +469,13 @@ impl<'a, 'e> Search<'a, 'e> {
         }
     }
 
+    /// Tells of a step, if anybody listens.
+    fn tell(&mut self, rule: usize, span: Range<usize>, step: impl FnOnce() -> Step) {
+        if let Some(trace) = &mut self.trace {
+            trace(rule, span, step());
+        }
+    }
+
     /// Runs the rules without anchors.
     fn whole(&mut self) {
         let engine = self.engine;
@@ -480,7 +489,7 @@ impl<'a, 'e> Search<'a, 'e> {
     /// An anchor was seen: runs its rule, or puts the window aside until all anchors are known.
     fn hit(&mut self, rule: usize, start: usize, end: usize) {
         if self.engine.compiled[rule].limited && !self.applies(rule) {
-            (self.trace)(rule, start..end, Step::OtherFile);
+            self.tell(rule, start..end, || Step::OtherFile);
         } else if self.engine.rule(rule).starts_with_anchor {
             self.at(rule, start, end);
         } else {
@@ -551,8 +560,8 @@ impl<'a, 'e> Search<'a, 'e> {
         let input = Input::new(self.text).range(start..limit).anchored(Anchored::Yes);
         if self.next_match(rule, regex, input).is_none() {
             self.note_miss(rule, &(start..limit));
-            let anchor = crate::path::printable(&self.text[start..end]);
-            (self.trace)(rule, start..end, Step::NoMatch { anchor });
+            let text = self.text;
+            self.tell(rule, start..end, || Step::NoMatch { anchor: printable(&text[start..end]) });
         }
     }
 
@@ -572,9 +581,8 @@ impl<'a, 'e> Search<'a, 'e> {
         }
         if !any {
             self.note_miss(rule, &window);
-            let shown = &self.text[window.start..window.end.min(window.start + 40)];
-            let anchor = format!("in {}…", crate::path::printable(&shown[..shown.len().min(8)]));
-            (self.trace)(rule, window, Step::NoMatch { anchor });
+            let shown = &self.text[window.start..window.end.min(window.start + 8)];
+            self.tell(rule, window, || Step::NoMatch { anchor: format!("in {}…", printable(shown)) });
         }
     }
 
@@ -595,8 +603,8 @@ impl<'a, 'e> Search<'a, 'e> {
         }
         let definition = self.engine.rule(rule);
         if !check::boundary_holds(definition.boundary, self.text, &span) {
-            let why = "a letter, digit or `_` directly before or after the secret".to_owned();
-            (self.trace)(rule, span, Step::Dropped { why });
+            let why = "a letter, digit or `_` directly before or after the secret";
+            self.tell(rule, span, || Step::Dropped { why: why.into() });
             return Some(whole.start + 1);
         }
         let verdict = check::run(
@@ -614,7 +622,7 @@ impl<'a, 'e> Search<'a, 'e> {
         );
         match verdict {
             Verdict::Drop(why) => {
-                (self.trace)(rule, span.clone(), Step::Dropped { why });
+                self.tell(rule, span.clone(), || Step::Dropped { why });
                 Some(whole.start.max(span.start).max(whole.start + 1))
             }
             Verdict::Keep(kept) => {
