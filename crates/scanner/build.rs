@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use model::{Checks, List, Rule, Text};
+use sha2::{Digest as _, Sha256};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -134,7 +135,13 @@ impl Code {
     }
 
     fn finish(self) -> String {
-        format!("{}\npub(super) static BUILTIN: [Rule; {}] = [\n{}];\n", self.lists, self.total, self.rules)
+        let code = format!(
+            "{}\npub(super) static BUILTIN: [Rule; {}] = [\n{}];\n",
+            self.lists, self.total, self.rules
+        );
+        // The code holds everything that decides what is found: it stands for the rules.
+        let digest = hex::encode(Sha256::digest(code.as_bytes()));
+        format!("{code}\npub(super) const DIGEST: &str = \"{digest}\";\n")
     }
 }
 

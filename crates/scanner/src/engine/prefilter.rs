@@ -207,7 +207,7 @@ impl Grams {
 
     fn each(&self, text: &[u8], anchors: &[Anchor], found: &mut dyn FnMut(usize, usize)) {
         let mut at = 0;
-        // Eight places at a time: two loads, and one branch that is seldom taken.
+        // Eight places at a time: two loads, and one branch for each place that passes.
         while let Some(block) = text.get(at..at + BLOCK) {
             let low = folded(&block[..8]);
             let high = folded(&block[2..]);
@@ -221,16 +221,14 @@ impl Grams {
                 hash((high >> 32) as u32),
                 hash((high >> 40) as u32),
             ];
-            let mut any = 0;
-            for hash in hashes {
-                any |= self.gate(hash);
+            let mut passed = 0;
+            for (i, hash) in hashes.into_iter().enumerate() {
+                passed |= self.gate(hash) << i;
             }
-            if any != 0 {
-                for (i, hash) in hashes.into_iter().enumerate() {
-                    if self.gate(hash) != 0 {
-                        self.bucket(hash, at + i, text, anchors, found);
-                    }
-                }
+            while passed != 0 {
+                let i = passed.trailing_zeros() as usize;
+                self.bucket(hashes[i], at + i, text, anchors, found);
+                passed &= passed - 1;
             }
             at += 8;
         }

@@ -27,6 +27,10 @@ mod builtin {
     use std::borrow::Cow;
     include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 
+    pub(super) fn digest() -> &'static str {
+        DIGEST
+    }
+
     pub(super) fn rules() -> &'static [Rule] {
         &BUILTIN
     }
@@ -153,6 +157,10 @@ impl RuleSet {
 
     /// SHA-256 over everything that decides what is found, in hex: two sets with one digest find the same.
     pub fn digest(&self) -> String {
+        // Made at build time: a hook has no milliseconds to spare for it.
+        if matches!(&self.rules, Cow::Borrowed(rules) if std::ptr::eq(*rules, builtin::rules())) {
+            return builtin::digest().to_owned();
+        }
         let mut hash = Sha256::new();
         for rule in self.rules.iter() {
             let text = format!(
