@@ -129,7 +129,7 @@ fn tree() {
     }
     let report = path.join("../ignored.json").display().to_string();
     for (name, args) in [
-        ("betterleaks", vec!["dir", "--no-banner", "."]),
+        ("betterleaks", vec!["filesystem", "."]),
         ("gitleaks", vec!["dir", "--no-banner", "."]),
         (
             "kingfisher",
@@ -211,7 +211,7 @@ fn history() {
         vec![("git cat-file --batch".to_owned(), best(2, || run(&mut git_command(repo.path(), &git_args))))];
     let report = repo.outside().join("ignored.json").display().to_string();
     for (name, args) in [
-        ("betterleaks", vec!["git", "--no-banner", "."]),
+        ("betterleaks", vec!["git", "."]),
         ("gitleaks", vec!["git", "--no-banner", "."]),
         (
             "kingfisher",
@@ -279,11 +279,20 @@ struct Cost {
     time: Duration,
     /// KiB; 0 where the system does not say.
     peak: u64,
+    /// Whether it ended as scans end: with nothing, or with findings.
+    ended: bool,
 }
+
+/// Statuses of scanners that found nothing or something; anything else is a run that failed.
+const ENDS: [i32; 5] = [0, 1, 183, 200, 205];
 
 impl Cost {
     fn min(self, other: Cost) -> Cost {
-        Cost { time: self.time.min(other.time), peak: self.peak.max(other.peak) }
+        Cost {
+            time: self.time.min(other.time),
+            peak: self.peak.max(other.peak),
+            ended: self.ended && other.ended,
+        }
     }
 }
 
@@ -312,7 +321,9 @@ fn found(name: &str) -> bool {
 fn run(command: &mut Command) -> Cost {
     let start = Instant::now();
     command.stdout(Stdio::null());
-    let Ok(mut child) = command.spawn() else { return Cost { time: Duration::ZERO, peak: 0 } };
+    let Ok(mut child) = command.spawn() else {
+        return Cost { time: Duration::ZERO, peak: 0, ended: false };
+    };
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
@@ -320,8 +331,9 @@ fn run(command: &mut Command) -> Cost {
             let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
             peak = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak).max(peak);
         }
-        if child.try_wait().is_ok_and(|s| s.is_some()) {
-            return Cost { time: start.elapsed(), peak };
+        if let Ok(Some(status)) = child.try_wait() {
+            let ended = status.code().is_some_and(|code| ENDS.contains(&code));
+            return Cost { time: start.elapsed(), peak, ended };
         }
         // Short beside what is measured, and rare beside its work.
         std::thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 100 { 200 } else { 5000 }));
@@ -338,6 +350,9 @@ fn row(name: &str, ours: &Cost, others: &[(String, Cost)]) {
     let text: Vec<String> = others
         .iter()
         .map(|(name, cost)| {
+            if !cost.ended {
+                return format!("{name}: failed");
+            }
             format!(
                 "{name}: {:.1} ms ({:.2} times ours), {} MB",
                 ms(cost),

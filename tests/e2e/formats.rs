@@ -351,6 +351,11 @@ fn schemas_are_valid_and_hold_what_they_describe() {
     );
     let (valid, said) = run(&["--schemafile", &config, &good.display().to_string()]);
     assert!(valid, "{said}");
+    // The example that people read.
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/claviger.yaml");
+    let (valid, said) = run(&["--schemafile", &config, example]);
+    assert!(valid, "{said}");
+    assert_eq!(claviger(folder.path(), &["config", "check", example]).status, 0);
     let bad = folder.write("bad.yaml", "version: 1\nexlude: [a]\n");
     assert!(!run(&["--schemafile", &config, &bad.display().to_string()]).0);
 
