@@ -11,13 +11,12 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 use std::fs;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use claviger_scanner::source::git::{Repository, inflate_all};
-use claviger_tests::{Repo, git_command, noise};
+use claviger_tests::{Repo, git_command};
 
 /// Commits of the smallest repository.
 const COMMITS: usize = 5_000;
@@ -40,7 +39,8 @@ fn main() {
     if paths.is_empty() {
         for times in [1, 2, 4, 8] {
             let repo = Repo::new();
-            import(&repo, COMMITS * times);
+            repo.import(COMMITS * times);
+            pack(&repo);
             row(&format!("made, {} commits", COMMITS * times), repo.path(), times == 8);
         }
     }
@@ -139,40 +139,8 @@ fn packed(path: &Path) -> u64 {
         .sum()
 }
 
-/// A repository of so many commits, each changing one of 400 files of about 8 KB in one place; packed as a server packs.
-fn import(repo: &Repo, commits: usize) {
-    let mut child = git_command(repo.path(), &["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("git starts");
-    let mut out = BufWriter::new(child.stdin.take().expect("piped"));
-    let mut files: Vec<Vec<String>> = (0..400)
-        .map(|f| {
-            (0..120)
-                .map(|l| {
-                    format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))
-                })
-                .collect()
-        })
-        .collect();
-    for commit in 0..commits {
-        let file = (commit * 7919) % files.len();
-        let line = (commit * 104_729) % 120;
-        files[file][line] =
-            format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
-        let text = files[file].join("\n");
-        write!(
-            out,
-            "commit refs/heads/main\ncommitter A <a@example.org> {} +0000\ndata 8\nchange x\nM 100644 inline src/m{}/f{file}.rs\ndata {}\n{text}\n",
-            1_600_000_000 + commit * 60,
-            file % 20,
-            text.len(),
-        )
-        .expect("git reads");
-    }
-    out.flush().expect("git reads");
-    drop(out);
-    assert!(child.wait().expect("git ends").success());
+/// Packs as a server packs.
+fn pack(repo: &Repo) {
     // fast-import hardly makes deltas; without `-f` a repack would keep what it made.
     repo.git(&["repack", "-q", "-a", "-d", "-f"]);
     repo.git(&["pack-refs", "--all"]);

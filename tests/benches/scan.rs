@@ -204,7 +204,9 @@ fn huge_file() {
 
 fn history() {
     let repo = Repo::new();
-    import(&repo, COMMITS);
+    repo.import(COMMITS);
+    repo.git(&["gc", "-q"]);
+    repo.git(&["reset", "-q", "--hard"]);
     let ours = best(2, || run(&mut claviger(repo.path(), &["scan", "--history-only"])));
     let git_args = ["cat-file", "--batch-all-objects", "--batch", "--buffer"];
     let mut others =
@@ -232,45 +234,7 @@ fn history() {
             others.push((name.into(), run(&mut quiet(name, repo.path(), &args))));
         }
     }
-    row(&format!("whole history, {COMMITS} commits, plain path"), &ours, &others);
-}
-
-/// A repository of so many commits, each changing one of 400 files of about 8 KB in one place.
-fn import(repo: &Repo, commits: usize) {
-    let mut child = git_command(repo.path(), &["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("git starts");
-    let mut out = BufWriter::new(child.stdin.take().expect("piped"));
-    let mut files: Vec<Vec<String>> = (0..400)
-        .map(|f| {
-            (0..120)
-                .map(|l| {
-                    format!("    let value_{l} = compute({}, \"{}\");", l * f, noise(&format!("{f}/{l}"), 24))
-                })
-                .collect()
-        })
-        .collect();
-    for commit in 0..commits {
-        let file = (commit * 7919) % files.len();
-        let line = (commit * 104_729) % 120;
-        files[file][line] =
-            format!("    let value_{line} = compute({commit}, \"{}\");", noise(&format!("c{commit}"), 24));
-        let text = files[file].join("\n");
-        write!(
-            out,
-            "commit refs/heads/main\ncommitter A <a@example.org> {} +0000\ndata 8\nchange x\nM 100644 inline src/m{}/f{file}.rs\ndata {}\n{text}\n",
-            1_600_000_000 + commit * 60,
-            file % 20,
-            text.len(),
-        )
-        .expect("git reads");
-    }
-    out.flush().expect("git reads");
-    drop(out);
-    assert!(child.wait().expect("git ends").success());
-    repo.git(&["gc", "-q"]);
-    repo.git(&["reset", "-q", "--hard"]);
+    row(&format!("whole history, {COMMITS} commits"), &ours, &others);
 }
 
 /// Time and peak memory of a run.

@@ -4,7 +4,7 @@ pub mod audit;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -298,6 +298,52 @@ impl Repo {
     /// The id of HEAD.
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Writes so many commits with `git fast-import`, each changing one of 400 files of about 8 KB in one place. Packed
+    /// as fast-import leaves it.
+    ///
+    /// # Panics
+    /// If git fails.
+    pub fn import(&self, commits: usize) {
+        let mut child = git_command(self.path(), &["fast-import", "--quiet"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("git starts");
+        let mut out = BufWriter::new(child.stdin.take().expect("piped"));
+        let mut files: Vec<Vec<String>> = (0..400)
+            .map(|f| {
+                (0..120)
+                    .map(|l| {
+                        format!(
+                            "    let value_{l} = compute({}, \"{}\");",
+                            l * f,
+                            noise(&format!("{f}/{l}"), 24)
+                        )
+                    })
+                    .collect()
+            })
+            .collect();
+        for commit in 0..commits {
+            let file = (commit * 7919) % files.len();
+            let line = (commit * 104_729) % 120;
+            files[file][line] = format!(
+                "    let value_{line} = compute({commit}, \"{}\");",
+                noise(&format!("c{commit}"), 24)
+            );
+            let text = files[file].join("\n");
+            write!(
+                out,
+                "commit refs/heads/main\ncommitter A <a@example.org> {} +0000\ndata 8\nchange x\nM 100644 inline src/m{}/f{file}.rs\ndata {}\n{text}\n",
+                1_600_000_000 + commit * 60,
+                file % 20,
+                text.len(),
+            )
+            .expect("git reads");
+        }
+        out.flush().expect("git reads");
+        drop(out);
+        assert!(child.wait().expect("git ends").success());
     }
 
     /// Scans it with these flags; the report is JSON.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Finds secrets in files, staged changes and git histories.
 #[derive(Debug, Parser)]
@@ -194,7 +194,7 @@ pub(crate) struct Triage {
     pub(crate) no_ignore: bool,
     /// Least confidence to show [default: medium]
     #[arg(long, value_name = "LEVEL")]
-    pub(crate) min_confidence: Option<Level>,
+    pub(crate) min_confidence: Option<crate::config::Level>,
 }
 
 /// How the result is written.
@@ -228,23 +228,6 @@ pub(crate) struct Output {
     /// Show allowed findings, all places and reasons for the confidence too
     #[arg(long, short)]
     pub(crate) verbose: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Level {
-    Low,
-    Medium,
-    High,
-}
-
-impl From<Level> for claviger_scanner::rule::Confidence {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Low => Self::Low,
-            Level::Medium => Self::Medium,
-            Level::High => Self::High,
-        }
-    }
 }
 
 #[derive(Debug, ClapArgs)]

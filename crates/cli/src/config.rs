@@ -73,8 +73,8 @@ pub(crate) struct Fingerprint {
     pub(crate) salt: Option<String>,
 }
 
-/// A confidence as written in the configuration.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+/// A confidence as written in the configuration or on the command line.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Level {
     Low,

@@ -99,7 +99,7 @@ fn trusted(args: &Scan, targets: &Targets, notices: &mut Vec<String>) -> anyhow:
 }
 
 /// The least confidence that is shown: of the flag, of the configuration, medium.
-pub(super) fn least(flag: Option<args::Level>, trusted: &Trusted) -> Confidence {
+pub(super) fn least(flag: Option<crate::config::Level>, trusted: &Trusted) -> Confidence {
     let config = trusted.config.min_confidence.map(Confidence::from);
     flag.map(Confidence::from).or(config).unwrap_or(Confidence::Medium)
 }
