@@ -1,0 +1,1 @@
+//! Turns a CI job's identity into a credential that expires.
