@@ -30,4 +30,6 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod ttl;

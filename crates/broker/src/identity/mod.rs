@@ -37,6 +37,21 @@ impl TokenId {
 }
 
 impl Identity {
+    /// Puts an identity together from what was verified: for the verifier, and for tests.
+    pub(crate) fn assemble(
+        issuer: &str,
+        platform: &'static dyn Platform,
+        claims: Claims,
+        expires: Timestamp,
+    ) -> Identity {
+        let subject = claims.text("sub").unwrap_or_default().to_owned();
+        let token_id = TokenId(match claims.text("jti") {
+            Some(jti) => format!("jti:{jti}"),
+            None => String::new(),
+        });
+        Identity { issuer: issuer.to_owned(), platform, subject, token_id, expires, claims }
+    }
+
     /// The issuer's name in the configuration.
     pub fn issuer(&self) -> &str {
         &self.issuer

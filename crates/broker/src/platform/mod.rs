@@ -1,5 +1,7 @@
 //! What each CI's tokens say: one file per platform, one line in [`PLATFORMS`].
 
+pub mod generic;
+
 use std::fmt;
 
 use claviger_audit::event::Who;
@@ -16,4 +18,4 @@ pub trait Platform: fmt::Debug + Send + Sync {
 }
 
 /// Every platform, in the order the help lists them.
-pub static PLATFORMS: &[&dyn Platform] = &[];
+pub static PLATFORMS: &[&dyn Platform] = &[&generic::GENERIC];

@@ -1,0 +1,3 @@
+//! Tests of the broker against real servers, which each test starts for itself.
+
+mod servers;
