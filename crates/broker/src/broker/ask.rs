@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
+use crate::lease::ledger::Recorded;
 use crate::lease::{Handle, LeaseId, State};
 use crate::provider::Credential;
 use crate::secret::Secret;
@@ -54,17 +55,8 @@ pub struct Exchanged {
     pub provider: String,
     /// The environment.
     pub environment: String,
-    /// Where in the audit log the issue is recorded: the entry's index, and the C2SP `tlog-proof` that shows it.
-    pub record: Record,
-}
-
-/// Where something is recorded.
-#[derive(Debug, Clone, Default)]
-pub struct Record {
-    /// The entry's index in the log.
-    pub index: u64,
-    /// The proof, if the ledger gives one.
-    pub proof: Option<String>,
+    /// Where the audit log has the issue, with the proof of it.
+    pub record: Recorded,
 }
 
 /// A renewed lease.

@@ -28,7 +28,8 @@ impl FingerprintKey {
     /// The fingerprints of a credential's secret fields. Short ones (a PIN, a user name) would match by chance.
     pub(super) fn all(&self, credential: &Credential) -> Vec<String> {
         const SHORTEST: usize = 8;
-        let secret = credential.fields.iter().filter(|field| field.is_secret && field.value.len() >= SHORTEST);
+        let secret =
+            credential.fields.iter().filter(|field| field.is_secret && field.value.len() >= SHORTEST);
         secret.map(|field| self.of(field.value.expose())).collect()
     }
 }

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use claviger_audit::event::{Event, Fingerprint, Who};
 use jiff::Timestamp;
 
-use super::ask::Record;
 use super::events::Story;
 use super::refusal::{Refusal, RefusalKind};
 use super::setup::Target;
 use super::{Ask, Broker, Exchanged, Setup};
 use crate::identity::Identity;
-use crate::lease::{Handle, Intent, Lease, LeaseId, Reason, State, TokenUse};
+use crate::lease::ledger::Recorded;
+use crate::lease::{Handle, Intent, Lease, LeaseId, Reason, State, TokenUse, reference_place};
 use crate::policy::Context;
 use crate::policy::grant::Grant;
 use crate::provider::{Issued, Notes, ProviderError, Request};
@@ -25,11 +25,6 @@ use crate::ttl::Ttl;
 const MAX_INPUT: usize = 32 * 1024;
 /// The shortest silence that ends a lease: heartbeats are sent three times as often.
 const MIN_HEARTBEAT_S: u64 = 15;
-
-/// The place of a lease's reference in the store, which its seal is bound to.
-pub(crate) fn reference_place(lease: LeaseId) -> String {
-    format!("lease/{lease}/reference")
-}
 
 impl Broker {
     /// Exchanges a token for a credential.
@@ -114,6 +109,7 @@ impl Broker {
             reference: None,
             fingerprints: Vec::new(),
             reason: None,
+            revoking_since: None,
             attempts: 0,
             next_attempt: None,
             last_error: None,
@@ -134,8 +130,7 @@ impl Broker {
             Ok(issued) => issued,
             Err(error) => {
                 let refusal = Refusal::from(error);
-                let events =
-                    vec![story.authenticated(), story.not_issued(&lease, kind, &refusal)];
+                let events = vec![story.authenticated(), story.not_issued(&lease, kind, &refusal)];
                 return Err(self.refuse(events, refusal).await);
             }
         };
@@ -148,12 +143,12 @@ impl Broker {
         self.begin(story, plan, &intent).await?;
         let lease = intent.lease;
         // Stop here: an active lease whose credential nobody has; it expires.
-        let events = [
+        let events = vec![
             story.authenticated(),
             story.allowed(plan.grant, &lease),
             story.issued(&lease, kind, issued.expires, self.first_fingerprint(&lease)),
         ];
-        match self.ledger.record(&events).await {
+        match self.ledger.record(events).await {
             Ok(records) => Ok(Done { record: last(records), lease, issued }),
             Err(error) => Err(self.take_back(lease.id, Refusal::unrecorded(&error)).await),
         }
@@ -171,8 +166,8 @@ impl Broker {
         self.begin(story, plan, &intent).await?;
         let mut lease = intent.lease;
         // Stop here: a pending lease and nothing at the target; the reaper makes sure by its name.
-        let decided = [story.authenticated(), story.allowed(plan.grant, &lease)];
-        if let Err(error) = self.ledger.record(&decided).await {
+        let decided = vec![story.authenticated(), story.allowed(plan.grant, &lease)];
+        if let Err(error) = self.ledger.record(decided).await {
             return Err(self.take_back(lease.id, Refusal::unrecorded(&error)).await);
         }
         let notes = StoreNotes { store: &self.store, seal: &self.seal, lease: lease.id };
@@ -188,10 +183,10 @@ impl Broker {
         lease.fingerprints = self.fingerprint.all(&issued.credential);
         lease.expires = issued.expires;
         let reference = self.sealed(&lease, &issued);
-        let event = [story.issued(&lease, kind, issued.expires, self.first_fingerprint(&lease))];
+        let event = vec![story.issued(&lease, kind, issued.expires, self.first_fingerprint(&lease))];
         let (active, recorded) = tokio::join!(
             self.store.activate(lease.id, issued.expires, reference.as_deref(), &lease.fingerprints),
-            self.ledger.record(&event),
+            self.ledger.record(event),
         );
         let records = match recorded {
             Ok(records) => records,
@@ -218,7 +213,7 @@ impl Broker {
 
     /// Records a refusal. When that fails too the caller hears the refusal all the same: nothing was issued.
     async fn refuse(&self, events: Vec<Event>, refusal: Refusal) -> Refusal {
-        if let Err(error) = self.ledger.record(&events).await {
+        if let Err(error) = self.ledger.record(events).await {
             tracing::error!(%error, code = refusal.code, "a refusal was not recorded in the audit log");
         }
         refusal
@@ -284,11 +279,12 @@ impl Plan<'_> {
 struct Done {
     lease: Lease,
     issued: Issued,
-    record: Record,
+    record: Recorded,
 }
 
-fn last(mut records: Vec<Record>) -> Record {
-    records.pop().unwrap_or_default()
+/// The record of the last event: the issue itself.
+fn last(mut records: Vec<Recorded>) -> Recorded {
+    records.pop().unwrap_or_else(|| Recorded::at(0))
 }
 
 type Decided = (Grant, Target, Ttl);
@@ -354,10 +350,11 @@ struct StoreNotes<'a> {
 impl Notes for StoreNotes<'_> {
     async fn keep(&self, reference: &[u8]) -> Result<(), ProviderError> {
         let sealed = self.seal.seal(&reference_place(self.lease), reference);
-        self.store
-            .keep(self.lease, &sealed)
-            .await
-            .map_err(|error| ProviderError::Transient(format!("the broker's store: {error}")))
+        match self.store.keep(self.lease, &sealed).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ProviderError::Denied("the lease was revoked while it was being issued".into())),
+            Err(error) => Err(ProviderError::Transient(format!("the broker's store: {error}"))),
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use claviger_audit::event::{Action, Event, Outcome, Renewed, Used};
 use jiff::Timestamp;
 
 use super::events::about;
-use super::exchange::reference_place;
 use super::refusal::{Refusal, RefusalKind};
 use super::setup::Target;
 use super::{Broker, GivenBack, Prolonged};
-use crate::lease::{Handle, Lease, Reason, State};
+use crate::lease::{Handle, Lease, Reason, State, reference_place};
 use crate::provider::Held;
 use crate::secret::Secret;
 use crate::store::Filter;
@@ -35,7 +34,8 @@ impl Broker {
         let wanted = ttl.unwrap_or_else(|| usual(&lease)).after(now);
         let until = wanted.min(lease.max_expires);
         if until <= lease.expires {
-            let message = format!("the lease ends at {} already and cannot be prolonged further", lease.expires);
+            let message =
+                format!("the lease ends at {} already and cannot be prolonged further", lease.expires);
             return Err(Refusal::new(RefusalKind::Forbidden, "max-ttl", message));
         }
         // Stop here: the lease stays as it was.
@@ -69,11 +69,11 @@ impl Broker {
                         "the target does not answer at the moment",
                     ),
                 };
-                self.note(&renewal(&lease, now, lease.expires, Outcome::Failed, Some(refusal.code))).await;
+                self.note(renewal(&lease, now, lease.expires, Outcome::Failed, Some(refusal.code))).await;
                 return Err(refusal);
             }
         };
-        match self.ledger.record(&[renewal(&lease, now, expires, Outcome::Success, None)]).await {
+        match self.ledger.record(vec![renewal(&lease, now, expires, Outcome::Success, None)]).await {
             Ok(_) => Ok(Prolonged { lease: lease.id, expires, max_expires: lease.max_expires }),
             // The credential is out already; not to tell its holder would not bring it back. It ends as recorded
             // by whoever revokes it.
@@ -86,8 +86,7 @@ impl Broker {
     /// # Errors
     /// The handle is unknown; the store is down. That the target is down is no error: it is tried until it works.
     pub async fn give_back(&self, handle: &Handle) -> Result<GivenBack, Refusal> {
-        let lease =
-            self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
+        let lease = self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
         if !lease.state.is_closed() {
             let filter = Filter { ids: vec![lease.id], ..Filter::default() };
             self.store.revoke(&filter, Reason::Returned, self.clock.now()).await?;
@@ -116,17 +115,15 @@ impl Broker {
     /// # Errors
     /// The handle is unknown.
     pub async fn show_held(&self, handle: &Handle) -> Result<Lease, Refusal> {
-        let lease =
-            self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
+        let lease = self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
         let used = Used { operation: Some("show".into()), ..Used::default() };
-        self.note(&about(&lease, self.clock.now(), Action::Used(used), Outcome::Success)).await;
+        self.note(about(&lease, self.clock.now(), Action::Used(used), Outcome::Success)).await;
         Ok(lease)
     }
 
     /// The active lease of a handle.
     async fn held(&self, handle: &Handle, now: Timestamp) -> Result<Lease, Refusal> {
-        let lease =
-            self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
+        let lease = self.store.find_held(&handle.hash()).await?.ok_or_else(Refusal::unknown_handle)?;
         if lease.state != State::Active || lease.expires <= now {
             return Err(Refusal::unknown_handle());
         }
@@ -163,8 +160,8 @@ impl Broker {
     }
 
     /// Records what depends on no record.
-    async fn note(&self, event: &Event) {
-        if let Err(error) = self.ledger.record(std::slice::from_ref(event)).await {
+    async fn note(&self, event: Event) {
+        if let Err(error) = self.ledger.record(vec![event]).await {
             tracing::error!(%error, "an event was not recorded in the audit log");
         }
     }

@@ -26,7 +26,7 @@ use crate::seal::Seal;
 use crate::store::Store;
 use crate::ttl::Ttl;
 
-pub use ask::{Ask, Exchanged, GivenBack, Prolonged, Record};
+pub use ask::{Ask, Exchanged, GivenBack, Prolonged};
 pub use events::FingerprintKey;
 pub use operator::{Leak, Sighting};
 pub use refusal::{Refusal, RefusalKind};

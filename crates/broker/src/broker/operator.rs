@@ -100,7 +100,7 @@ impl Broker {
                     event
                 })
                 .collect();
-            self.ledger.record(&events).await.map_err(|error| Refusal::unrecorded(&error))?;
+            self.ledger.record(events).await.map_err(|error| Refusal::unrecorded(&error))?;
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Broker {
                 leaks.push(Leak { fingerprint: one.fingerprint.clone(), lease: lease.clone() });
             }
         }
-        self.ledger.record(&events).await.map_err(|error| Refusal::unrecorded(&error))?;
+        self.ledger.record(events).await.map_err(|error| Refusal::unrecorded(&error))?;
         Ok(leaks)
     }
 

@@ -56,8 +56,13 @@ impl Broker {
     /// # Errors
     /// See [`SetupError`]; the old setup stays.
     pub async fn replace(&self, setup: Setup) -> Result<(), SetupError> {
-        let gone: Vec<String> =
-            self.setup().providers.keys().filter(|name| !setup.providers.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .setup()
+            .providers
+            .keys()
+            .filter(|name| !setup.providers.contains_key(*name))
+            .cloned()
+            .collect();
         for provider in gone {
             let filter = Filter {
                 provider: Some(provider.clone()),

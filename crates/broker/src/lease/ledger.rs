@@ -70,6 +70,11 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// See [`LedgerError`].
     async fn record(&self, events: Vec<Event>) -> Result<Vec<Recorded>, LedgerError>;
+
+    /// Whether the last attempt to record succeeded.
+    fn is_healthy(&self) -> bool {
+        true
+    }
 }
 
 struct Waiting {

@@ -20,7 +20,8 @@ impl RequestId {
     pub(super) fn of(headers: &HeaderMap) -> RequestId {
         let sent = headers.get("x-request-id").and_then(|value| value.to_str().ok());
         let sane = sent.filter(|id| {
-            (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            (8..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
         RequestId(sane.map_or_else(|| hex::encode(crate::secret::random::<8>()), str::to_owned))
     }
@@ -81,7 +82,11 @@ fn sealed(mut response: Response, id: &RequestId) -> Response {
 
 /// A path that is not served.
 pub(super) async fn unknown_route(headers: HeaderMap) -> Response {
-    let refusal = Refusal::new(RefusalKind::Invalid, "unknown-path", "there is nothing at this path; see /openapi.json");
+    let refusal = Refusal::new(
+        RefusalKind::Invalid,
+        "unknown-path",
+        "there is nothing at this path; see /openapi.json",
+    );
     let mut response = Refused(refusal, RequestId::of(&headers)).into_response();
     *response.status_mut() = StatusCode::NOT_FOUND;
     response

@@ -1,10 +1,12 @@
 //! `POST /v1/exchange`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 
@@ -14,6 +16,18 @@ use super::wire::{self, ExchangeAnswer, ExchangeRequest};
 use crate::broker::{Ask, Refusal, RefusalKind};
 use crate::secret::Secret;
 use crate::ttl::Ttl;
+
+/// The address a request came from, where the listener says it.
+pub(super) struct Caller(pub(super) Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Infallible> {
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Caller(address.map(|ConnectInfo(address)| address.ip())))
+    }
+}
 
 /// Exchanges a token for a credential.
 #[utoipa::path(
@@ -35,12 +49,11 @@ use crate::ttl::Ttl;
 )]
 pub(super) async fn exchange(
     State(service): State<Service>,
-    address: Option<ConnectInfo<SocketAddr>>,
+    Caller(address): Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let id = RequestId::of(&headers);
-    let address = address.map(|ConnectInfo(address)| address.ip());
     let ask = match read(&headers, &body).and_then(|request| ask(request, address, &id)) {
         Ok(ask) => ask,
         Err(refusal) => return Refused(refusal, id).into_response(),
@@ -55,7 +68,8 @@ pub(super) async fn exchange(
         Ok((Ok(done), now)) => json(&ExchangeAnswer::new(&done, now, &Secret::text(String::new())), &id),
         Ok((Err(refusal), _)) => Refused(refusal, id).into_response(),
         Err(_) => {
-            let refusal = Refusal::new(RefusalKind::Unavailable, "internal", "the request could not be finished");
+            let refusal =
+                Refusal::new(RefusalKind::Unavailable, "internal", "the request could not be finished");
             Refused(refusal, id).into_response()
         }
     }
@@ -85,7 +99,9 @@ fn form(body: &[u8]) -> Result<ExchangeRequest, Refusal> {
     let mut take = |name: &str| members.remove(name);
     let request = ExchangeRequest {
         grant_type: Some(take("grant_type").ok_or_else(|| invalid("`grant_type` is missing"))?),
-        subject_token: take("subject_token").map(Secret::text).ok_or_else(|| invalid("`subject_token` is missing"))?,
+        subject_token: take("subject_token")
+            .map(Secret::text)
+            .ok_or_else(|| invalid("`subject_token` is missing"))?,
         subject_token_type: Some(
             take("subject_token_type").ok_or_else(|| invalid("`subject_token_type` is missing"))?,
         ),
@@ -136,9 +152,9 @@ fn ask(request: ExchangeRequest, address: Option<IpAddr>, id: &RequestId) -> Res
 
 /// Reads a length of time that a caller sent.
 pub(super) fn length(text: Option<&str>, name: &str) -> Result<Option<Ttl>, Refusal> {
-    text.map(str::parse).transpose().map_err(|_| {
-        invalid(format!("`{name}` is not a length of time; write `90s`, `15m` or `1h30m`"))
-    })
+    text.map(str::parse)
+        .transpose()
+        .map_err(|_| invalid(format!("`{name}` is not a length of time; write `90s`, `15m` or `1h30m`")))
 }
 
 pub(super) fn invalid(message: impl Into<String>) -> Refusal {

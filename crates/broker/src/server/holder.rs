@@ -20,7 +20,8 @@ fn handle(headers: &HeaderMap) -> Result<Handle, Refusal> {
         let message = "send the lease's handle as `Authorization: Bearer clvh_...`";
         Refusal::new(RefusalKind::Unauthenticated, "no-handle", message)
     };
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let value =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") || token.len() > 128 {
         return Err(missing());
@@ -45,7 +46,8 @@ pub(super) async fn renew(State(service): State<Service>, headers: HeaderMap, bo
         let request = if body.is_empty() {
             RenewRequest::default()
         } else {
-            serde_json::from_slice(&body).map_err(|error| invalid(format!("the body cannot be read: {error}")))?
+            serde_json::from_slice(&body)
+                .map_err(|error| invalid(format!("the body cannot be read: {error}")))?
         };
         Ok((handle, length(request.ttl.as_deref(), "ttl")?))
     });

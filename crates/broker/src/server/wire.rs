@@ -33,6 +33,10 @@ pub(crate) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secre
     String::deserialize(deserializer).map(Secret::text)
 }
 
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<jiff::Timestamp, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
 fn optional_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(Secret::text))
 }
@@ -102,7 +106,7 @@ pub struct ExchangeAnswer<'a> {
     /// Which of the fields must be kept secret.
     secret_fields: Vec<&'a str>,
     /// Where the audit log has it.
-    record: RecordAnswer<'a>,
+    record: RecordAnswer,
 }
 
 /// The lease on a credential.
@@ -132,12 +136,12 @@ pub struct LeaseAnswer<'a> {
 
 /// Where the audit log has it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct RecordAnswer<'a> {
+pub struct RecordAnswer {
     /// The entry's index.
     index: u64,
     /// The receipt, a C2SP `tlog-proof`, for `claviger audit verify --receipt`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<&'a str>,
+    proof: Option<String>,
 }
 
 fn expose_ref<S: Serializer>(secret: &&Secret, serializer: S) -> Result<S::Ok, S::Error> {
@@ -183,7 +187,10 @@ impl<'a> ExchangeAnswer<'a> {
             },
             credential: done,
             secret_fields: fields.iter().filter(|field| field.is_secret).map(|field| field.name).collect(),
-            record: RecordAnswer { index: done.record.index, proof: done.record.proof.as_deref() },
+            record: RecordAnswer {
+                index: done.record.index(),
+                proof: done.record.receipt().map(|receipt| receipt.to_string()),
+            },
         }
     }
 }
@@ -213,8 +220,10 @@ pub struct ReceivedLease {
     #[serde(deserialize_with = "secret")]
     pub handle: Secret,
     /// When it ends.
+    #[serde(deserialize_with = "time")]
     pub expires_at: jiff::Timestamp,
     /// Beyond this it cannot be renewed.
+    #[serde(deserialize_with = "time")]
     pub max_expires_at: jiff::Timestamp,
     /// Whether it can be renewed.
     pub renewable: bool,
