@@ -38,9 +38,6 @@ pub(crate) struct Ask {
     /// Ask the CI for a second token, of this audience, for the target itself
     #[arg(long, value_name = "AUDIENCE")]
     pub(crate) target_audience: Option<String>,
-    /// Read the CI's token from this file or variable (@FILE or NAME) instead of finding out which CI this is
-    #[arg(long, value_name = "@FILE|NAME")]
-    pub(crate) token: Option<String>,
     /// Go on trying for so long when broker, target or CI are unwell
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) patience: Ttl,

@@ -53,6 +53,8 @@ pub struct Exchanged {
     pub role: String,
     /// The provider.
     pub provider: String,
+    /// The provider's kind.
+    pub kind: &'static str,
     /// The environment.
     pub environment: String,
     /// Where the audit log has the issue, with the proof of it.

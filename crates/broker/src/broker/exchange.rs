@@ -75,6 +75,7 @@ impl Broker {
             revocable: abilities.revocable,
             role: done.lease.role,
             provider: done.lease.provider,
+            kind: target.kind,
             environment: done.lease.environment,
             record: done.record,
         })

@@ -80,10 +80,10 @@ impl Refusal {
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Refusal {
         let kind =
-            if rejection.is_passing() { RefusalKind::Unavailable } else { RefusalKind::Unauthenticated };
+            if rejection.is_transient() { RefusalKind::Unavailable } else { RefusalKind::Unauthenticated };
         Refusal {
-            failed: rejection.failed_claims(),
-            ..Refusal::new(kind, rejection.code(), rejection.to_string())
+            failed: vec![rejection.failed_claim()],
+            ..Refusal::new(kind, rejection.code().as_str(), rejection.to_string())
         }
     }
 }

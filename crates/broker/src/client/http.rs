@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Method, StatusCode, Url, redirect};
-use serde::Serialize;
+use reqwest::Method;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
 
 use super::Wish;
+use crate::fetch::{Answer, Call, Fetch, FetchError, Guard, Options};
 use crate::secret::Secret;
-use crate::server::wire::{
-    ErrorAnswer, GRANT_TYPE, JWT, ReceivedExchange, RenewAnswer, RenewRequest, RevokeAnswer,
-};
+use crate::server::wire::{ErrorAnswer, GRANT_TYPE, JWT, ReceivedExchange, RenewAnswer, RevokeAnswer};
 use crate::ttl::Ttl;
 
 /// The longest answer that is read, in bytes: a credential with certificates and a receipt.
@@ -21,7 +21,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 pub struct Connect {
     /// Its address: `https://broker.example.com`.
     pub url: String,
-    /// PEM certificates to trust instead of the system's.
+    /// PEM certificates to trust besides the system's.
     pub ca: Option<Vec<u8>>,
     /// How long one call may take.
     pub timeout: Duration,
@@ -47,7 +47,11 @@ pub enum BrokerError {
 fn said(answer: &ErrorAnswer) -> String {
     let mut text = format!("{} ({})", clean(&answer.error_description, 1000), clean(&answer.code, 40));
     for claim in answer.failed.iter().take(10) {
-        text.push_str(&format!("\n  {}: the token says {}", clean(&claim.claim, 100), clean(&claim.found, 300)));
+        text.push_str(&format!(
+            "\n  {}: the token says {}",
+            clean(&claim.claim, 100),
+            clean(&claim.found, 300)
+        ));
     }
     if !answer.request_id.is_empty() {
         text.push_str(&format!("\n  request {}", clean(&answer.request_id, 64)));
@@ -81,8 +85,9 @@ impl BrokerError {
 
 /// A broker that can be called.
 pub struct Broker {
-    base: Url,
-    http: reqwest::Client,
+    /// Ends with a slash.
+    base: String,
+    http: Fetch,
 }
 
 impl Broker {
@@ -108,18 +113,14 @@ impl Broker {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(connect.timeout)
-            .connect_timeout(connect.timeout.min(Duration::from_secs(5)))
-            .user_agent(concat!("claviger/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &connect.ca {
-            let certificates =
-                Certificate::from_pem_bundle(pem).map_err(|_| wrong("has CA certificates that cannot be read"))?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        let http = builder.build().map_err(|error| BrokerError::Unreachable(causes(&error)))?;
-        Ok(Broker { base, http })
+        let options = Options {
+            timeout: connect.timeout,
+            max_body: MAX_ANSWER,
+            ca_pem: connect.ca.clone(),
+            ..Options::new(Guard::Internal)
+        };
+        let http = Fetch::new(&options).map_err(|error| BrokerError::Address(error.to_string()))?;
+        Ok(Broker { base: base.into(), http })
     }
 
     /// Exchanges a token.
@@ -132,28 +133,23 @@ impl Broker {
         token: &Secret,
         target_token: Option<&Secret>,
     ) -> Result<ReceivedExchange, BrokerError> {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", GRANT_TYPE)
-            .append_pair("subject_token_type", JWT)
-            .append_pair("subject_token", token.expose_text().unwrap_or_default())
-            .append_pair("role", &wish.role);
-        for (name, ttl) in [("ttl", wish.ttl), ("heartbeat", wish.heartbeat)] {
-            if let Some(ttl) = ttl {
-                form.append_pair(name, &ttl.to_string());
-            }
-        }
-        for (name, value) in &wish.input {
-            form.append_pair(&format!("input.{name}"), value);
-        }
-        if let Some(target) = target_token {
-            form.append_pair("target_token", target.expose_text().unwrap_or_default());
-        }
-        let request = self
-            .http
-            .request(Method::POST, self.url("v1/exchange"))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form.finish());
-        read(request).await
+        let (ttl, heartbeat) =
+            (wish.ttl.map(|ttl| ttl.to_string()), wish.heartbeat.map(|ttl| ttl.to_string()));
+        let mut fields = vec![
+            ("grant_type", GRANT_TYPE),
+            ("subject_token_type", JWT),
+            ("subject_token", token.expose_text().unwrap_or_default()),
+            ("role", &wish.role),
+        ];
+        let optional = [
+            ("ttl", ttl.as_deref()),
+            ("heartbeat", heartbeat.as_deref()),
+            ("target_token", target_token.and_then(Secret::expose_text)),
+        ];
+        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let input: Vec<_> = wish.input.iter().map(|(name, value)| (format!("input.{name}"), value)).collect();
+        fields.extend(input.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        read(&self.send(self.call(Method::POST, "v1/exchange").form(&fields)).await?)
     }
 
     /// Prolongs a lease.
@@ -161,7 +157,11 @@ impl Broker {
     /// # Errors
     /// See [`BrokerError`].
     pub async fn renew(&self, handle: &Secret, ttl: Option<Ttl>) -> Result<RenewAnswer, BrokerError> {
-        read(self.held("v1/renew", handle).json(&RenewRequest { ttl: ttl.map(|ttl| ttl.to_string()) })).await
+        let body = match ttl {
+            Some(ttl) => serde_json::json!({ "ttl": ttl.to_string() }),
+            None => serde_json::json!({}),
+        };
+        read(&self.send(self.call(Method::POST, "v1/renew").bearer(handle).json(&body)).await?)
     }
 
     /// Gives a lease back.
@@ -169,7 +169,7 @@ impl Broker {
     /// # Errors
     /// See [`BrokerError`].
     pub async fn revoke(&self, handle: &Secret) -> Result<RevokeAnswer, BrokerError> {
-        read(self.held("v1/revoke", handle)).await
+        read(&self.send(self.call(Method::POST, "v1/revoke").bearer(handle)).await?)
     }
 
     /// Says that the holder is alive.
@@ -177,11 +177,11 @@ impl Broker {
     /// # Errors
     /// See [`BrokerError`].
     pub async fn heartbeat(&self, handle: &Secret) -> Result<(), BrokerError> {
-        let answer = send(self.held("v1/heartbeat", handle)).await?;
-        if answer.0 == StatusCode::NO_CONTENT { Ok(()) } else { Err(refusal(answer.0, &answer.1)) }
+        let answer = self.send(self.call(Method::POST, "v1/heartbeat").bearer(handle)).await?;
+        if answer.is_success() { Ok(()) } else { Err(refusal(&answer)) }
     }
 
-    /// A call without a handle, for operators: `token` goes as bearer.
+    /// A call of an operator, whose token goes as bearer.
     ///
     /// # Errors
     /// See [`BrokerError`].
@@ -190,76 +190,56 @@ impl Broker {
         method: Method,
         path: &str,
         token: &Secret,
-        body: Option<&(impl Serialize + Sync)>,
+        body: Option<&Value>,
     ) -> Result<T, BrokerError> {
-        let mut request = self.http.request(method, self.url(path)).bearer_auth(bearer(token));
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        read(request).await
+        let call = self.call(method, path).bearer(token);
+        read(
+            &self
+                .send(match body {
+                    Some(body) => call.json(body),
+                    None => call,
+                })
+                .await?,
+        )
     }
 
-    fn held(&self, path: &str, handle: &Secret) -> reqwest::RequestBuilder {
-        self.http.request(Method::POST, self.url(path)).bearer_auth(bearer(handle))
+    fn call(&self, method: Method, path: &str) -> Call {
+        Call::new(method, format!("{}{path}", self.base)).accept_json()
     }
 
-    fn url(&self, path: &str) -> Url {
-        self.base.join(path).unwrap_or_else(|_| self.base.clone())
+    async fn send(&self, call: Call) -> Result<Answer, BrokerError> {
+        self.http.send(call).await.map_err(|error| match error {
+            FetchError::Forbidden { .. } | FetchError::Authorities(_) => {
+                BrokerError::Address(error.to_string())
+            }
+            FetchError::TooLong { .. } => BrokerError::Strange(error.to_string()),
+            _ => BrokerError::Unreachable(error.to_string()),
+        })
     }
 }
 
-fn bearer(token: &Secret) -> &str {
-    token.expose_text().unwrap_or_default()
-}
-
-async fn read<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, BrokerError> {
-    let (status, body) = send(request).await?;
-    if !status.is_success() {
-        return Err(refusal(status, &body));
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, BrokerError> {
+    if !answer.is_success() {
+        return Err(refusal(answer));
     }
     // The error's text could quote a credential: only the place is told.
-    serde_json::from_slice(body.expose()).map_err(|error| {
-        BrokerError::Strange(format!("its answer cannot be read at line {}, column {}", error.line(), error.column()))
+    serde_json::from_slice(answer.body()).map_err(|error| {
+        BrokerError::Strange(format!(
+            "its answer cannot be read at line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })
 }
 
-async fn send(request: reqwest::RequestBuilder) -> Result<(StatusCode, Secret), BrokerError> {
-    let unreachable = |error: reqwest::Error| BrokerError::Unreachable(causes(&error));
-    let mut response = request.send().await.map_err(unreachable)?;
-    let status = response.status();
-    let mut body = zeroize::Zeroizing::new(Vec::new());
-    while let Some(part) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + part.len() > MAX_ANSWER {
-            return Err(BrokerError::Strange("its answer is longer than 1 MiB".into()));
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok((status, Secret::new(std::mem::take(&mut *body))))
-}
-
-fn refusal(status: StatusCode, body: &Secret) -> BrokerError {
-    match serde_json::from_slice::<ErrorAnswer>(body.expose()) {
-        Ok(answer) => BrokerError::Refused(Box::new(answer)),
+fn refusal(answer: &Answer) -> BrokerError {
+    let status = answer.status();
+    match serde_json::from_slice::<ErrorAnswer>(answer.body()) {
+        Ok(said) => BrokerError::Refused(Box::new(said)),
         // A proxy in between, most likely.
-        Err(_) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            BrokerError::Unreachable(format!("HTTP {status}"))
-        }
+        Err(_) if status >= 500 || status == 429 => BrokerError::Unreachable(format!("HTTP {status}")),
         Err(_) => BrokerError::Strange(format!("HTTP {status}")),
     }
-}
-
-/// The error and its causes on one line, without the URL, which is the caller's own.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    clean(&text, 500)
 }
 
 #[cfg(test)]
@@ -272,10 +252,18 @@ mod tests {
 
     #[test]
     fn a_token_does_not_travel_in_the_open() {
-        for good in ["https://b.example", "https://b.example/claviger", "http://127.0.0.1:8080", "http://[::1]:1"] {
+        for good in
+            ["https://b.example", "https://b.example/claviger", "http://127.0.0.1:8080", "http://[::1]:1"]
+        {
             assert!(connect(good).is_ok(), "{good}");
         }
-        for bad in ["http://b.example", "ftp://b.example", "https://u@b.example", "https://b.example/?x", "b.example"] {
+        for bad in [
+            "http://b.example",
+            "ftp://b.example",
+            "https://u@b.example",
+            "https://b.example/?x",
+            "b.example",
+        ] {
             assert!(connect(bad).is_err(), "{bad}");
         }
     }
@@ -283,6 +271,6 @@ mod tests {
     #[test]
     fn a_path_prefix_stays() {
         let broker = connect("https://b.example/claviger").expect("a good address");
-        assert_eq!(broker.url("v1/renew").as_str(), "https://b.example/claviger/v1/renew");
+        assert_eq!(broker.base, "https://b.example/claviger/");
     }
 }

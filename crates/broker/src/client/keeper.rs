@@ -39,7 +39,12 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// For a lease that was just received, with the heartbeat that was promised for it.
-    pub fn new(broker: &'a Broker, lease: &'a ReceivedLease, now: Timestamp, promised: Option<Ttl>) -> Keeper<'a> {
+    pub fn new(
+        broker: &'a Broker,
+        lease: &'a ReceivedLease,
+        now: Timestamp,
+        promised: Option<Ttl>,
+    ) -> Keeper<'a> {
         Keeper {
             broker,
             handle: &lease.handle,

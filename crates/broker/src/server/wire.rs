@@ -130,6 +130,8 @@ pub struct LeaseAnswer<'a> {
     role: &'a str,
     /// The provider.
     provider: &'a str,
+    /// The provider's kind: `postgres`, `ssh`, ...
+    kind: &'a str,
     /// The environment.
     environment: &'a str,
 }
@@ -183,6 +185,7 @@ impl<'a> ExchangeAnswer<'a> {
                 revocable: done.revocable,
                 role: &done.role,
                 provider: &done.provider,
+                kind: done.kind,
                 environment: &done.environment,
             },
             credential: done,
@@ -231,8 +234,27 @@ pub struct ReceivedLease {
     pub revocable: bool,
     /// The provider.
     pub provider: String,
+    /// The provider's kind: `postgres`, `ssh`, ...
+    pub kind: String,
     /// The environment.
     pub environment: String,
+}
+
+impl ReceivedLease {
+    /// What stands in the place of a lease that was taken out.
+    pub fn nothing() -> ReceivedLease {
+        ReceivedLease {
+            id: String::new(),
+            handle: Secret::new(Vec::new()),
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            max_expires_at: jiff::Timestamp::UNIX_EPOCH,
+            renewable: false,
+            revocable: false,
+            provider: String::new(),
+            kind: String::new(),
+            environment: String::new(),
+        }
+    }
 }
 
 /// See [`RecordAnswer`].

@@ -16,7 +16,9 @@ pub(super) static WAY: Way = Way {
 
 fn plan(variables: &[Variable], _: &Options, env: &dyn Env) -> Result<Vec<Step>, HandoverError> {
     if env.get("TF_BUILD").is_none() {
-        return Err(HandoverError::Missing("TF_BUILD is not set: this is no step of an Azure pipeline".into()));
+        return Err(HandoverError::Missing(
+            "TF_BUILD is not set: this is no step of an Azure pipeline".into(),
+        ));
     }
     let mut steps = Vec::new();
     for variable in variables.iter().filter(|variable| variable.is_secret) {
@@ -29,7 +31,8 @@ fn plan(variables: &[Variable], _: &Options, env: &dyn Env) -> Result<Vec<Step>,
         check_name(&variable.name)?;
         let (name, value) = (&variable.name, escape(text(variable)?));
         let secret = variable.is_secret;
-        let command = format!("##vso[task.setvariable variable={name};issecret={secret};isreadonly=true]{value}\n");
+        let command =
+            format!("##vso[task.setvariable variable={name};issecret={secret};isreadonly=true]{value}\n");
         steps.push(Step::Print(Secret::text(command)));
     }
     Ok(steps)

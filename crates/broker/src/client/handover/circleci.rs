@@ -18,7 +18,9 @@ pub(super) static WAY: Way = Way {
 fn plan(variables: &[Variable], _: &Options, env: &dyn Env) -> Result<Vec<Step>, HandoverError> {
     let path = env.get("BASH_ENV").filter(|_| env.get("CIRCLECI").is_some()).map(PathBuf::from);
     let path = path.ok_or_else(|| {
-        HandoverError::Missing("CIRCLECI and BASH_ENV are not both set: this is no CircleCI job with bash".into())
+        HandoverError::Missing(
+            "CIRCLECI and BASH_ENV are not both set: this is no CircleCI job with bash".into(),
+        )
     })?;
     let lines = shell::lines(variables)?;
     Ok(vec![Step::Append { path, text: lines }])
@@ -32,7 +34,8 @@ mod tests {
     #[test]
     fn appends_quoted_lines() {
         let job = Job([("CIRCLECI", "true"), ("BASH_ENV", "/b")].into());
-        let steps = shown(&plan(&[variable("KEY", "it's $HOME")], &Options::default(), &job).expect("planned"));
+        let steps =
+            shown(&plan(&[variable("KEY", "it's $HOME")], &Options::default(), &job).expect("planned"));
         assert_eq!(steps, ["append /b export KEY='it'\\''s $HOME'\n"]);
     }
 }

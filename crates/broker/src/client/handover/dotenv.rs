@@ -12,7 +12,8 @@ pub(super) static WAY: Way = Way {
 };
 
 fn plan(variables: &[Variable], options: &Options, _: &dyn Env) -> Result<Vec<Step>, HandoverError> {
-    let path = options.file.clone().ok_or_else(|| HandoverError::Missing("say where: `--file PATH`".into()))?;
+    let path =
+        options.file.clone().ok_or_else(|| HandoverError::Missing("say where: `--file PATH`".into()))?;
     let mut out = String::new();
     for variable in variables {
         check_name(&variable.name)?;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{HandoverError, Options, Step, Variable, Way, check_name, mask, text};
+use super::{HandoverError, Step, Variable, Way, check_name, mask, text};
 use crate::platform::Env;
 use crate::secret::{self, Secret};
 
@@ -56,7 +56,10 @@ fn check(variable: &Variable, file: &str) -> Result<(), HandoverError> {
     check_name(&variable.name)?;
     let upper = variable.name.to_ascii_uppercase();
     if file == "GITHUB_ENV" && (upper.starts_with("GITHUB_") || upper.starts_with("RUNNER_")) {
-        return Err(HandoverError::Name(variable.name.clone(), "the runner keeps GITHUB_ and RUNNER_ to itself"));
+        return Err(HandoverError::Name(
+            variable.name.clone(),
+            "the runner keeps GITHUB_ and RUNNER_ to itself",
+        ));
     }
     Ok(())
 }

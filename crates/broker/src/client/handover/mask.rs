@@ -43,7 +43,12 @@ mod tests {
     fn every_line_and_every_form() {
         let forms = forms("top \"line\"\nab\nlast line");
         let texts: Vec<_> = forms.iter().filter_map(Secret::expose_text).collect();
-        for wanted in ["top \"line\"", "last line", "top \\\"line\\\"\\nab\\nlast line", "top+%22line%22%0Aab%0Alast+line"] {
+        for wanted in [
+            "top \"line\"",
+            "last line",
+            "top \\\"line\\\"\\nab\\nlast line",
+            "top+%22line%22%0Aab%0Alast+line",
+        ] {
             assert!(texts.contains(&wanted), "{wanted}: {texts:?}");
         }
         assert!(!texts.contains(&"ab"), "too short");

@@ -111,11 +111,34 @@ pub fn by_name(name: &str) -> Option<&'static Way> {
     WAYS.iter().copied().find(|way| way.name == name)
 }
 
+/// GitHub's masks alone, for ways that do not mask themselves.
+///
+/// # Errors
+/// A value is no text.
+pub fn github_masks(variables: &[Variable]) -> Result<Vec<Step>, HandoverError> {
+    github::masks(variables)
+}
+
 /// Names that change how programs are loaded or found: a credential has no business there.
 const DANGEROUS: &[&str] = &[
-    "PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "NODE_OPTIONS", "BASH_ENV", "ENV",
-    "PYTHONPATH", "PYTHONSTARTUP", "PERL5OPT", "RUBYOPT", "JAVA_TOOL_OPTIONS", "IFS", "PS4", "PROMPT_COMMAND",
-    "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT",
+    "PATH",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "DYLD_INSERT_LIBRARIES",
+    "NODE_OPTIONS",
+    "BASH_ENV",
+    "ENV",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PERL5OPT",
+    "RUBYOPT",
+    "JAVA_TOOL_OPTIONS",
+    "IFS",
+    "PS4",
+    "PROMPT_COMMAND",
+    "GIT_SSH_COMMAND",
+    "GIT_CONFIG_COUNT",
 ];
 
 /// Whether `name` may be a variable: letters, digits and underscores, and none that programs obey.
@@ -195,17 +218,15 @@ mod tests {
 
     #[test]
     fn mask_order() {
-        let job = Job(
-            [
-                ("GITHUB_ACTIONS", "true"),
-                ("GITHUB_ENV", "/r/env"),
-                ("GITHUB_OUTPUT", "/r/out"),
-                ("BASH_ENV", "/b"),
-                ("BUILDKITE", "true"),
-                ("TF_BUILD", "True"),
-            ]
-            .into(),
-        );
+        let job = Job([
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_ENV", "/r/env"),
+            ("GITHUB_OUTPUT", "/r/out"),
+            ("BASH_ENV", "/b"),
+            ("BUILDKITE", "true"),
+            ("TF_BUILD", "True"),
+        ]
+        .into());
         let value = "first line of it\nsecond line of it";
         let variables = [variable("KEY", value)];
         for way in [&github::ENVIRONMENT, &github::OUTPUT, &azure::WAY] {

@@ -18,7 +18,8 @@ fn plan(variables: &[Variable], _: &Options, env: &dyn Env) -> Result<Vec<Step>,
 
 /// GitLab's debug trace prints every command's output and every variable into the job's log.
 pub(super) fn refuse_trace(env: &dyn Env) -> Result<(), HandoverError> {
-    let traced = env.get("CI_DEBUG_TRACE").is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    let traced =
+        env.get("CI_DEBUG_TRACE").is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     if traced {
         return Err(HandoverError::Exposed(
             "CI_DEBUG_TRACE is on and would print the credential; use `claviger exec` or switch it off",

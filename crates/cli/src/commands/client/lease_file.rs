@@ -39,7 +39,9 @@ pub(super) fn read(path: Option<&Path>) -> anyhow::Result<Kept> {
     let Some(path) = path else {
         return match std::env::var("CLAVIGER_HANDLE") {
             Ok(handle) if !handle.is_empty() => Ok(Kept { broker: None, handle: Secret::text(handle) }),
-            _ => bail!("which lease? Name the file that `claviger exchange --lease` wrote, or set CLAVIGER_HANDLE"),
+            _ => bail!(
+                "which lease? Name the file that `claviger exchange --lease` wrote, or set CLAVIGER_HANDLE"
+            ),
         };
     };
     let shown = || format!("--lease {}", path.display());

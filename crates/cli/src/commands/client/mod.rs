@@ -2,8 +2,9 @@
 
 mod exchange;
 mod exec;
+mod harden;
 mod held;
-mod identity;
+mod job;
 mod lease_file;
 mod steps;
 
@@ -26,9 +27,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// The broker that the flags, or the lease's file, name.
 fn connect(reach: &Reach, known: Option<&str>) -> anyhow::Result<Broker> {
     let url = address(reach, known)?;
-    let ca = reach.ca.as_ref().map(|path| {
-        std::fs::read(path).with_context(|| format!("--ca {}", path.display()))
-    });
+    let ca =
+        reach.ca.as_ref().map(|path| std::fs::read(path).with_context(|| format!("--ca {}", path.display())));
     let timeout: Duration = reach.timeout.duration();
     Ok(Broker::new(&Connect { url, ca: ca.transpose()?, timeout })?)
 }
