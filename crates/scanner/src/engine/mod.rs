@@ -9,6 +9,7 @@ mod excerpt;
 mod frequency;
 mod lines;
 mod overlap;
+mod pairs;
 mod prefilter;
 mod stream;
 mod trail;
