@@ -4,6 +4,12 @@
 //! Every method is one transaction, durable when it returns. Whatever concerns one holder carries the holder's handle
 //! in the query itself. Times are kept to the microsecond; what is finer is cut off.
 
+pub mod memory;
+mod migrations;
+pub mod postgres;
+mod row;
+pub mod sqlite;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
