@@ -1,3 +1,5 @@
 //! Tests of the broker against real servers, which each test starts for itself.
 
+mod ground;
 mod servers;
+mod ssh;
