@@ -5,6 +5,10 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+mod revocation_file;
+mod ssh;
+mod template;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +39,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&ssh::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {
