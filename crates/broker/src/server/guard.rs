@@ -73,7 +73,6 @@ pub(super) async fn guard(
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn a_host_of_ipv6_is_one_client() {
         let network = |text: &str| super::network(text.parse().expect("an address"));

@@ -4,3 +4,4 @@ mod ground;
 mod identity;
 mod servers;
 mod ssh;
+mod store;
