@@ -26,6 +26,13 @@ impl TestEnv {
         TestEnv { variables: variables.into(), ..TestEnv::default() }
     }
 
+    /// With one more variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> TestEnv {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// With this file.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>, content: &str) -> TestEnv {
