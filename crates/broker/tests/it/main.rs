@@ -3,3 +3,4 @@
 mod ground;
 mod servers;
 mod ssh;
+mod x509;
