@@ -10,6 +10,9 @@
 //! A lease is in the store before its target is touched, under a name derived from its id. A `pending` lease that
 //! nobody finishes is revoked by that name, so that after a crash at any instant nothing issued is unknown.
 
+pub mod hold;
+pub mod ledger;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::policy::grant::Limits;
 use crate::secret::{self, Secret};
+
+pub use hold::{Hold, HoldId};
 
 /// What every object that the broker makes at a target begins with; the orphan sweep lists by it.
 pub const NAME_PREFIX: &str = "clv_";
@@ -205,11 +210,13 @@ pub enum Reason {
     Unfinished,
     /// The audit log did not take the record of it.
     Unrecorded,
+    /// Found at the target though the lease was closed.
+    Stray,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Due,
         Reason::Returned,
         Reason::JobEnded,
@@ -218,6 +225,7 @@ impl Reason {
         Reason::Leaked,
         Reason::Unfinished,
         Reason::Unrecorded,
+        Reason::Stray,
     ];
 
     /// The word in stores and in the audit log.
@@ -231,6 +239,7 @@ impl Reason {
             Reason::Leaked => "leak",
             Reason::Unfinished => "unfinished",
             Reason::Unrecorded => "unrecorded",
+            Reason::Stray => "stray",
         }
     }
 
@@ -261,7 +270,8 @@ pub struct Lease {
     pub parameters: Value,
     /// When the intent was written.
     pub created: Timestamp,
-    /// When it is due to end. For a pending lease, when it is given up.
+    /// When it is due to end. For a pending lease, when it is given up: whoever issues must have stopped by then. One
+    /// that was given up ends at `max_expires` at the latest, and this says so then.
     pub expires: Timestamp,
     /// Beyond this it is never renewed.
     pub max_expires: Timestamp,
@@ -277,9 +287,11 @@ pub struct Lease {
     pub fingerprints: Vec<String>,
     /// Why it ends or ended.
     pub reason: Option<Reason>,
-    /// How often revoking was tried.
+    /// Since when it is to be revoked.
+    pub revoking_since: Option<Timestamp>,
+    /// How often revoking failed.
     pub attempts: u32,
-    /// When revoking is tried next.
+    /// When revoking is tried next; while a worker is at it, when another one would.
     pub next_attempt: Option<Timestamp>,
     /// What the last attempt said; never a secret.
     pub last_error: Option<String>,
@@ -292,6 +304,11 @@ impl Lease {
     pub fn object_name(&self) -> String {
         self.id.object_name()
     }
+}
+
+/// The place that a lease's reference is [sealed](crate::seal::Seal) for.
+pub fn reference_place(id: LeaseId) -> String {
+    format!("lease/{id}/reference")
 }
 
 /// A lease to be written down, with what must be true at the same instant.

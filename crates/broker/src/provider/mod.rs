@@ -29,6 +29,8 @@ pub struct Kind {
     pub name: &'static str,
     /// What it issues, in half a line.
     pub about: &'static str,
+    /// The variables by which programs know the fields of its credentials: `("password", "PGPASSWORD")`.
+    pub variables: &'static [(&'static str, &'static str)],
     /// An example of its configuration, YAML below `providers:`; it must be readable.
     pub example: &'static str,
     /// An example of a role's `parameters` for it, YAML.

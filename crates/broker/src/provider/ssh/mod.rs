@@ -50,6 +50,7 @@ const MAX_KEY_ID: usize = 300;
 pub(crate) static KIND: Kind = Kind {
     name: "ssh",
     about: "SSH certificates for users and hosts, revocable through a KRL",
+    variables: &[],
     example: "ca_key: {file: /etc/claviger/ssh-ca}\nkrl: /var/lib/claviger/revoked-keys\nmax_ttl: 1h\n",
     parameters: "principals: [deploy]\nforce_command: rsync --server .\nsource_address: [10.0.0.0/8]\n",
     build: |settings| Ok(Arc::new(Ssh::new(settings)?)),
