@@ -5,3 +5,4 @@ mod identity;
 mod servers;
 mod ssh;
 mod store;
+mod x509;
