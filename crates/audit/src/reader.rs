@@ -119,16 +119,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the log for reading. With `keys` empty, the log's own word is taken for who may sign.
+    /// Opens the log for reading. With `keys` empty, the log's own word is taken for who may sign. With a log's key
+    /// among them, `log.json` may be missing, as in what a file server gives out: the key then says the origin.
     ///
     /// # Errors
     /// There is no log, or its head is not signed by one of the keys.
     pub fn open(files: Arc<dyn Files>, keys: &[VerifyingKey]) -> Result<Reader, ReadError> {
         let missing = || OpenError::Foreign { why: "log.json is missing".into() };
-        let meta = Meta::read(&*files).map_err(Box::new)?.ok_or_else(missing).map_err(Box::new)?;
+        let meta = Meta::read(&*files).map_err(Box::new)?.or_else(|| Meta::of_keys(keys));
+        let meta = meta.ok_or_else(missing).map_err(Box::new)?;
         let trusted = if keys.is_empty() { &meta.keys } else { keys };
         let head = read_head(&*files, &meta.origin, trusted)?;
         Ok(Reader { files, meta, head })
+    }
+
+    /// Reads under a head that was verified before, whatever is published meanwhile.
+    pub fn under(files: Arc<dyn Files>, head: SignedCheckpoint, keys: &[VerifyingKey]) -> Reader {
+        let meta = Meta { origin: head.checkpoint().origin.clone(), keys: keys.to_vec() };
+        Reader { files, meta, head }
     }
 
     /// Takes up the head that is published now.
@@ -140,7 +148,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What `log.json` says.
+    /// What `log.json` says, or the keys that it was opened with.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }

@@ -171,7 +171,7 @@ impl Recorder {
     }
 
     /// Signs from now on with `new` too, and says so with both keys named. When every verifier knows the new key,
-    /// [`Log::retire_key`] ends the overlap.
+    /// [`Recorder::retire_key`] ends the overlap.
     ///
     /// # Errors
     /// See [`RecordError`].
@@ -183,6 +183,22 @@ impl Recorder {
         };
         self.log.add_key(new)?;
         self.happened(Action::KeyRotated(detail))
+    }
+
+    /// Ends the overlap of two keys: says so, signed by both, and signs with `new` alone from the next head on.
+    ///
+    /// # Errors
+    /// See [`RecordError`].
+    pub fn retire_key(&self, old: &VerifyingKey, new: &VerifyingKey) -> Result<Appended, RecordError> {
+        let detail = KeyRotated {
+            old: old.to_string(),
+            new: new.to_string(),
+            retired: true,
+            ..KeyRotated::default()
+        };
+        let done = self.happened(Action::KeyRotated(detail))?;
+        self.log.retire_key(old);
+        Ok(done)
     }
 
     /// Ends this log and begins the next, whose first event commits to the final checkpoint of this one.

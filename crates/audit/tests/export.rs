@@ -95,6 +95,10 @@ fn cef_escapes() {
     ));
     assert!(line.contains(r"suser=acme/a|b\=c\\d ") && line.contains(r"reason=first\nsecond\=\\|"), "{line}");
     assert!(!line.contains('\n'));
+    // No label without its value.
+    let bare = cef(&outgoing(&Event { lease: None, ..hostile() }));
+    assert!(bare.contains("cs2Label=leafHash cs2=") && line.contains("cs5Label"), "{bare}");
+    assert!(!bare.contains("cs5"), "{bare}");
 }
 
 #[test]

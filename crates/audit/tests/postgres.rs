@@ -12,8 +12,11 @@ mod month;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use claviger_audit::log::{AppendError, Database, Log, Options, Publish, Stamp};
@@ -211,6 +214,189 @@ fn connections_cut_at_any_time_lose_nothing() {
     }
     assert!(fixture.verify() >= done.len() as u64);
     println!("{} acknowledged, {} told to try again", done.len(), lost.into_inner());
+}
+
+/// Stands between a log and its server: lets through, refuses, or swallows everything without a word.
+struct Proxy {
+    port: u16,
+    mode: Arc<AtomicU8>,
+}
+
+const OPEN: u8 = 0;
+const REFUSE: u8 = 1;
+const SWALLOW: u8 = 2;
+
+impl Proxy {
+    fn before(server: String) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, mode) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU8::new(OPEN)));
+        let proxy = Proxy { port, mode: Arc::clone(&mode) };
+        std::thread::spawn(move || {
+            let mut swallowed = vec![];
+            for client in listener.incoming().map(Result::unwrap) {
+                match mode.load(Ordering::Relaxed) {
+                    OPEN => {
+                        let server = TcpStream::connect(&server).unwrap();
+                        for (mut from, mut to) in [
+                            (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                            (server.try_clone().unwrap(), client.try_clone().unwrap()),
+                        ] {
+                            let mode = Arc::clone(&mode);
+                            std::thread::spawn(move || pass(&mut from, &mut to, &mode));
+                        }
+                    }
+                    REFUSE => drop(client),
+                    _ => swallowed.push(client),
+                }
+            }
+        });
+        proxy
+    }
+
+    fn set(&self, mode: u8) {
+        self.mode.store(mode, Ordering::Relaxed);
+    }
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream, mode: &AtomicU8) {
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        let got = from.read(&mut bytes);
+        match mode.load(Ordering::Relaxed) {
+            OPEN => {}
+            REFUSE => {
+                from.shutdown(std::net::Shutdown::Both).ok();
+                to.shutdown(std::net::Shutdown::Both).ok();
+                return;
+            }
+            // Never to be heard of again, as when a cable is pulled.
+            _ => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+        }
+        match got {
+            Ok(0) => return,
+            Ok(count) if to.write_all(&bytes[..count]).is_err() => return,
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The server is out of reach, then silent. `CLAVIGER_GONE_S` says for how long (2 seconds by default).
+#[test]
+fn a_server_that_is_gone_for_a_while_costs_nothing() {
+    let Some(fixture) = fixture("gone") else { return };
+    let seconds = std::env::var("CLAVIGER_GONE_S").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let (before, rest) = fixture.url.rsplit_once('@').unwrap();
+    let (server, name) = rest.split_once('/').unwrap();
+    let proxy = Proxy::before(server.to_owned());
+    let through = format!("{before}@127.0.0.1:{}/{name}", proxy.port);
+    let often = || Options { publish: Publish::Every(Duration::from_millis(20)), ..options() };
+    let log = Database::connect(&through).unwrap().open(vec![fixture.key()], often()).unwrap();
+    let beside = fixture.open(often());
+    let (stop, count, told) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..8)
+            .map(|thread| {
+                let (log, stop, count, told) = (&log, &stop, &count, &told);
+                scope.spawn(move || {
+                    let mut done = vec![];
+                    while !stop.load(Ordering::Relaxed) {
+                        match log.append(format!("{thread}/{}", done.len()).into_bytes()) {
+                            Ok(appended) => done.push(appended),
+                            Err(AppendError::Unavailable(_)) => {
+                                told.fetch_add(1, Ordering::Relaxed);
+                                std::thread::sleep(Duration::from_millis(50));
+                            }
+                            Err(other) => panic!("{other}"),
+                        }
+                        count.store(done.len() as u64, Ordering::Relaxed);
+                    }
+                    done
+                })
+            })
+            .collect();
+        for mode in [REFUSE, SWALLOW] {
+            std::thread::sleep(Duration::from_millis(500));
+            proxy.set(mode);
+            std::thread::sleep(Duration::from_secs(seconds));
+            // The other broker goes on, at most after the server gave up on the one that vanished.
+            let waited = Instant::now();
+            while let Err(e) = beside.append(b"beside".to_vec()) {
+                assert!(waited.elapsed() < Duration::from_secs(40), "{e}");
+            }
+            proxy.set(OPEN);
+            let (back, until) = (count.load(Ordering::Relaxed), Instant::now() + Duration::from_secs(40));
+            while count.load(Ordering::Relaxed) == back {
+                assert!(Instant::now() < until, "the log did not come back after mode {mode}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(told.load(Ordering::Relaxed) > 0, "nobody was told");
+    drop(log);
+    beside.close().unwrap();
+    fixture.open(options()).close().unwrap();
+    let reader = fixture.reader();
+    for done in &done {
+        assert_eq!(reader.entry(done.index()).unwrap(), done.entry());
+    }
+    assert!(fixture.verify() > done.len() as u64);
+    println!("{} acknowledged, {} told to try again", done.len(), told.into_inner());
+}
+
+/// A broker opens, uses and drops its log inside an asynchronous runtime.
+#[test]
+fn nothing_special_is_needed_in_asynchronous_code() {
+    let Some(fixture) = fixture("async") else { return };
+    for runtime in [
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
+    ] {
+        runtime.block_on(async {
+            let log = fixture.open(Options { stamp: Stamp::Event, ..options() });
+            let recorder = Recorder::on(log, &Options::default()).unwrap();
+            recorder.record_all(&month::month(20)).unwrap();
+            recorder.close().unwrap();
+            fixture.verify();
+        });
+    }
+}
+
+/// What is committed and not in files yet is read and verified all the same.
+#[test]
+fn the_tail_behind_the_files_is_seen_and_verified() {
+    let Some(fixture) = fixture("tail") else { return };
+    let log = fixture.open(options());
+    log.append_all((0..300u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.publish().unwrap();
+    log.append_all((300..310u32).map(|n| n.to_string().into_bytes())).unwrap();
+    let tail = fixture.reader().tail().unwrap();
+    assert_eq!((tail.len(), tail[9].0, tail[9].1.as_slice()), (10, 309, &b"309"[..]));
+    let options = Verify { origin: fixture.origin.clone(), keys: fixture.keys(), ..Verify::default() };
+    let files = Database::reader(&fixture.url).unwrap().files(&fixture.origin);
+    let verified = verify(&files, &options).unwrap();
+    assert_eq!((verified.entries, verified.tail, verified.torn_bytes), (300, 10, 0));
+    assert!(fixture.database.origins().unwrap().contains(&fixture.origin));
+    let change = |text: &'static str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pool = sqlx::PgPool::connect(&fixture.url).await.unwrap();
+            assert!(sqlx::query(text).bind(&fixture.origin).execute(&pool).await.unwrap().rows_affected() > 0);
+        });
+        verify(&files, &options).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let changed = change("UPDATE claviger_audit_entry SET entry = 'x' WHERE origin = $1 AND index = 305");
+    assert!(changed.contains("contradicts"), "{changed}");
+    let removed = change("DELETE FROM claviger_audit_entry WHERE origin = $1 AND index = 305");
+    assert!(removed.contains("out of order"), "{removed}");
+    let gone = change("DELETE FROM claviger_audit_entry WHERE origin = $1");
+    assert!(gone.contains("is missing"), "{gone}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Reports: counts, each anomaly rule on its planted oddity, and pages that hostile names cannot break.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic")]
 
 #[path = "support/month.rs"]
 mod month;
@@ -88,6 +88,72 @@ fn every_rule_finds_its_oddity() {
     let left = find_anomalies(&table, &config);
     assert!(left.iter().all(|found| found.rule != "replay" && found.rule != "burst"));
     assert!(left.iter().any(|found| found.rule == "clock-jump"));
+}
+
+#[test]
+fn what_is_taken_over_is_older_than_its_entry_and_that_is_no_jump() {
+    let jumps = |imported: bool, hours: i64| {
+        let mut event = month::oddities().remove(0);
+        let logged = event.time;
+        event.time = logged.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
+        event.imported = imported;
+        let body = String::from_utf8(event.encode().unwrap()).unwrap();
+        let mut table = Rows::default();
+        table.push(0, format!("{{\"seq\":0,\"logged\":\"{logged}\",{}", &body[1..]).as_bytes());
+        find_anomalies(&table, &Config::default()).len()
+    };
+    assert_eq!((jumps(false, -100), jumps(true, -100), jumps(true, 1), jumps(false, 1)), (1, 0, 1, 1));
+}
+
+/// What a finding says silences it, whatever its subject is called.
+#[test]
+fn a_silence_can_be_copied_into_the_configuration() {
+    let mut events = month::oddities();
+    for event in &mut events {
+        let name = event.who.repository.as_ref().map(|name| format!("{name}\u{1b}\u{2028}: # \"'\\ }}"));
+        event.who.repository = name;
+    }
+    let all = find_anomalies(&rows(&events), &Config::default());
+    assert!(all.len() > 8);
+    let silence = all.iter().map(|found| serde_json::from_str(&found.silence).unwrap()).collect();
+    let left = find_anomalies(&rows(&events), &Config { silence, ..Config::default() });
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// WCAG 2.2: text 4.5 to 1 (1.4.3), charts and focus 3 to 1 (1.4.11), in light, dark and print.
+#[test]
+fn the_page_has_contrast() {
+    let page = html(&report(&month::month(500)));
+    let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let mut palette: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
+    let roots: Vec<&str> =
+        style.split(":root {").skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+    assert_eq!(roots.len(), 3, "light, dark, print");
+    for root in roots {
+        for line in root.split(';') {
+            let Some((name, colour)) = line.trim().split_once(": #") else { continue };
+            let part = |n: usize| {
+                let share = f64::from(u8::from_str_radix(&colour[n..n + 2], 16).unwrap()) / 255.0;
+                if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+            };
+            palette.insert(name, [part(0), part(2), part(4)]);
+        }
+        let light = |name: &str| {
+            let [r, g, b] = palette[name];
+            0.2126 * r + 0.7152 * g + 0.0722 * b
+        };
+        let contrast = |a: &str, b: &str| {
+            let (a, b) = (light(a), light(b));
+            (a.max(b) + 0.05) / (a.min(b) + 0.05)
+        };
+        for (fore, least) in [("ink", 7.0), ("soft", 4.5), ("link", 4.5), ("success", 3.0), ("refused", 3.0), ("failed", 3.0)] {
+            for back in ["page", "panel"] {
+                let found = contrast(&format!("--{fore}"), &format!("--{back}"));
+                println!("{fore} on {back}: {found:.2}");
+                assert!(found >= least, "{fore} on {back}: {found:.2}, below {least}");
+            }
+        }
+    }
 }
 
 #[test]

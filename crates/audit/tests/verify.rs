@@ -13,7 +13,7 @@ use claviger_audit::note::{KeyKind, SigningKey, VerifyingKey};
 use claviger_audit::pin::{FilePin, Pin, PinError};
 use claviger_audit::reader::Reader;
 use claviger_audit::recorder::{Recorder, Rotation, origin_for};
-use claviger_audit::verify::{ChainError, Fault, Options as Verify, VerifyError, verify, verify_chain};
+use claviger_audit::verify::{ChainError, Fault, Options as Verify, Seen, VerifyError, verify, verify_chain};
 use support::{Memory, ORIGIN, Rng, key};
 
 fn options() -> Options {
@@ -160,6 +160,63 @@ fn a_copy_without_our_own_files_verifies() {
     assert!(matches!(unknown, Err(VerifyError::Tampered(_))));
 }
 
+/// `log.json` is the log's own word: wrong, it was tampered with; of a newer program, nothing can be said.
+#[test]
+fn a_log_whose_own_word_is_broken() {
+    let files = log_of(3).snapshot();
+    let with = |meta: &[u8]| {
+        let mut files = files.clone();
+        files.insert("log.json".into(), meta.to_vec());
+        files
+    };
+    let other = String::from_utf8(files["log.json"].clone()).unwrap().replace(ORIGIN, "audit.example/other");
+    for broken in [&b"{"[..], b"", b"[]", b"\xff", br#"{"format":1,"keys":["no key"]}"#, other.as_bytes()] {
+        let found = check(&with(broken));
+        assert!(matches!(&found, Err(VerifyError::Tampered(f)) if f.to_string().starts_with("log.json: ")));
+        let own = verify(&Memory::restore(&with(broken)).shared(), &Verify::default());
+        assert!(matches!(own, Err(VerifyError::Tampered(_))), "{own:?}");
+    }
+    // Another tool's file of that name, with no checkpoint beside it.
+    let mut foreign = with(b"{}x");
+    foreign.remove("checkpoint");
+    assert!(matches!(check(&foreign), Err(VerifyError::Unchecked(_))));
+}
+
+#[test]
+fn a_reader_needs_the_key_or_the_logs_own_word() {
+    let mut files = log_of(300).snapshot();
+    files.retain(|path, _| path == "checkpoint" || path.starts_with("tile/"));
+    let served = Memory::restore(&files).shared();
+    let reader = Reader::open(Arc::clone(&served), &keys()).unwrap();
+    assert_eq!((reader.size(), reader.meta().origin.as_str()), (300, ORIGIN));
+    reader.receipt(7).unwrap().verify(b"entry 7", ORIGIN, &keys()).unwrap();
+    assert!(Reader::open(Arc::clone(&served), &[]).is_err());
+    let witness = SigningKey::from_seed("w.example", KeyKind::Cosignature, &[1; 32]).unwrap();
+    assert!(Reader::open(Arc::clone(&served), &[witness.verifying_key().clone()]).is_err());
+    let old = log_of(100);
+    let head = Reader::open(old.shared(), &keys()).unwrap().head().clone();
+    assert_eq!(Reader::under(served, head, &keys()).entry(42).unwrap(), b"entry 42");
+}
+
+/// A writer that publishes and removes segments between two reads of the verifier is no tampering.
+#[test]
+fn a_segment_published_meanwhile_is_not_missed() {
+    let memory = log_of(300);
+    let mut files = memory.snapshot();
+    let old = String::from_utf8(log_of(100).snapshot()["checkpoint"].clone()).unwrap();
+    files.retain(|path, _| !path.starts_with("journal/"));
+    let mut segment = memory.snapshot();
+    let log = Log::open(memory.shared(), vec![key()], options()).unwrap();
+    drop(log);
+    segment.extend(memory.snapshot());
+    let (path, bytes) = segment.iter().rfind(|(path, _)| path.starts_with("journal/")).unwrap();
+    files.insert(path.clone(), bytes.clone());
+    assert_eq!(check(&files).unwrap().entries, 300);
+    // Under the older head, with nothing newer published, the journal's beginning is missing.
+    files.insert("checkpoint".into(), old.into_bytes());
+    assert!(check(&files).is_err());
+}
+
 #[test]
 fn wrong_key_other_origin_foreign_directory() {
     let memory = log_of(3);
@@ -256,18 +313,24 @@ fn verify_against_an_older_checkpoint() {
         let memory = log_of(100);
         String::from_utf8(memory.snapshot()["checkpoint"].clone()).unwrap()
     };
-    let from = |from: &str| verify(&memory.shared(), &Verify { from: Some(from.to_owned()), ..with_keys() });
+    let seen = |place: &str, note: &str| Seen { place: place.into(), note: note.into() };
+    let first = seen("first", &old);
+    let from = |note: &str| {
+        // Each is compared, not the first alone.
+        let seen = vec![first.clone(), seen("second", note)];
+        verify(&memory.shared(), &Verify { seen, ..with_keys() })
+    };
     from(&old).unwrap();
     let fork = Memory::new();
     let log = Log::create(fork.shared(), key(), options()).unwrap();
     log.append_all((0..50u32).map(|n| format!("fork {n}").into_bytes())).unwrap();
     let forked = log.close().unwrap().to_string();
     assert!(
-        matches!(from(&forked), Err(VerifyError::Tampered(f)) if matches!(*f, Fault::Rollback(PinError::Forked { .. })))
+        matches!(from(&forked), Err(VerifyError::Tampered(f)) if matches!(&*f, Fault::Rollback { place, source: PinError::Forked { .. } } if place == "second"))
     );
     let newer = String::from_utf8(log_of(301).snapshot()["checkpoint"].clone()).unwrap();
     assert!(
-        matches!(from(&newer), Err(VerifyError::Tampered(f)) if matches!(*f, Fault::Rollback(PinError::Shrunk { .. })))
+        matches!(from(&newer), Err(VerifyError::Tampered(f)) if matches!(*f, Fault::Rollback { source: PinError::Shrunk { .. }, .. }))
     );
 }
 

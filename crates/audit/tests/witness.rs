@@ -3,11 +3,17 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use claviger_audit::checkpoint::{Checkpoint, SignedCheckpoint};
-use claviger_audit::log::{Log, Options, Publish, Stamp};
+use claviger_audit::clock::SystemClock;
+use claviger_audit::log::{AppendError, Log, OpenError, Options, Publish, Stamp};
 use claviger_audit::note::{KeyKind, SigningKey};
 use claviger_audit::reader::Reader;
-use claviger_audit::witness::{AddCheckpoint, Answer, Policy, PolicyError, WitnessError, read_answer};
+use claviger_audit::witness::{
+    AddCheckpoint, Answer, Policy, PolicyError, Transport, Witness, WitnessError, Witnesses, read_answer,
+};
 use support::{Memory, ORIGIN, key};
 
 fn witness(n: u8) -> SigningKey {
@@ -124,4 +130,167 @@ fn a_quorum_is_counted() {
         );
     }
     assert!(Policy::parse("quorum none\n").is_ok());
+}
+
+/// Three witnesses of our own, any of which may be away.
+#[derive(Clone)]
+struct Three(Arc<[(Witness, AtomicBool)]>, Arc<AtomicU32>);
+
+impl Three {
+    fn new() -> Three {
+        let one = |n| {
+            let logs = vec![key().verifying_key().clone()];
+            (Witness::open(Memory::new().shared(), witness(n), logs, Arc::new(SystemClock)).unwrap(), true.into())
+        };
+        Three((1..=3).map(one).collect(), Arc::default())
+    }
+
+    fn set(&self, n: usize, there: bool) {
+        self.0[n].1.store(there, Ordering::Relaxed);
+    }
+
+    fn options(&self, policy: &str) -> Options {
+        let vkey = |n| witness(n).verifying_key().to_string();
+        let text = format!(
+            "witness a {} 0\nwitness b {} 1\nwitness c {} 2\ngroup two 2 a b c\n{policy}",
+            vkey(1),
+            vkey(2),
+            vkey(3)
+        );
+        let cosigners = Witnesses::new(Policy::parse(&text).unwrap(), self.clone());
+        Options {
+            publish: Publish::OnDemand,
+            stamp: Stamp::Nothing,
+            cosigners: Some(Box::new(cosigners)),
+            ..Options::default()
+        }
+    }
+}
+
+impl Transport for Three {
+    fn add_checkpoint(&self, prefix: &str, body: &str) -> Result<(u16, String), String> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let (witness, there) = &self.0[prefix.parse::<usize>().unwrap()];
+        if !there.load(Ordering::Relaxed) {
+            return Err("away".into());
+        }
+        let reply = witness.add_checkpoint(body.as_bytes());
+        Ok((reply.status, reply.body))
+    }
+}
+
+fn cosigners(memory: &Memory) -> usize {
+    let keys: Vec<_> = (1..=3).map(|n| witness(n).verifying_key().clone()).collect();
+    Reader::open(memory.shared(), &[]).unwrap().head().witnesses(&keys).unwrap().len()
+}
+
+#[test]
+fn heads_are_cosigned_before_they_are_published() {
+    let (memory, three) = (Memory::new(), Three::new());
+    let log = Log::create(memory.shared(), key(), three.options("quorum two\n")).unwrap();
+    log.append_all((0..10u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.publish().unwrap();
+    assert_eq!(cosigners(&memory), 3);
+    // From here on each knows the other's size: one question each.
+    three.1.store(0, Ordering::Relaxed);
+    log.append(b"one more".to_vec()).unwrap();
+    log.publish().unwrap();
+    assert_eq!(three.1.load(Ordering::Relaxed), 3);
+    three.set(0, false);
+    log.append_all((0..600u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.publish().unwrap();
+    assert_eq!(cosigners(&memory), 2);
+    // No quorum: appends go on, the head waits, and what is published stays valid.
+    three.set(1, false);
+    log.append(b"while they are away".to_vec()).unwrap();
+    let late = log.publish().err().unwrap();
+    assert!(matches!(&late, AppendError::Unpublished(why) if why.contains("away")), "{late}");
+    assert_eq!(Reader::open(memory.shared(), &[]).unwrap().size(), 611);
+    log.append_all((0..300u32).map(|n| n.to_string().into_bytes())).unwrap();
+    assert!(log.publish().is_err());
+    three.set(1, true);
+    log.publish().unwrap();
+    assert_eq!((Reader::open(memory.shared(), &[]).unwrap().size(), cosigners(&memory)), (912, 2));
+    let options = claviger_audit::verify::Options::default();
+    assert_eq!(claviger_audit::verify::verify(&memory.shared(), &options).unwrap().entries, 912);
+    // The read side has the same head.
+    let name = "0".repeat(64) + "/checkpoint";
+    assert_eq!(three.0[1].0.get(&name).status, 404);
+    for bad in ["checkpoint", "../checkpoint", "lock", ""] {
+        assert_eq!(three.0[1].0.get(bad).status, 404, "{bad}");
+    }
+}
+
+#[test]
+fn a_witness_shows_a_rollback_before_anything_is_appended() {
+    let (memory, three) = (Memory::new(), Three::new());
+    let two = || three.options("quorum two\n");
+    Log::create(memory.shared(), key(), two()).unwrap().close().unwrap();
+    let open = |memory: &Memory| Log::open(memory.shared(), vec![key()], two());
+    let log = open(&memory).unwrap();
+    log.append_all((0..10u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.close().unwrap();
+    let backup = Memory::restore(&memory.snapshot());
+    let log = open(&memory).unwrap();
+    log.append_all((0..10u32).map(|n| n.to_string().into_bytes())).unwrap();
+    log.close().unwrap();
+    // Restored from the backup: one witness that saw more is enough, whatever the others say.
+    three.set(1, false);
+    three.set(2, false);
+    let before = backup.snapshot();
+    let error = open(&backup).err().unwrap();
+    assert!(matches!(&error, OpenError::Witness(e) if e.to_string().contains("20 entries")), "{error}");
+    assert!(before.iter().all(|(path, bytes)| backup.snapshot()[path] == *bytes));
+    // Grown again without asking, to the same size: another head of it.
+    let plain = || Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, ..Options::default() };
+    let log = Log::open(backup.shared(), vec![key()], plain()).unwrap();
+    log.append_all((0..10u32).map(|n| format!("fork {n}").into_bytes())).unwrap();
+    log.close().unwrap();
+    let error = open(&backup).err().unwrap();
+    assert!(matches!(&error, OpenError::Witness(e) if e.to_string().contains("422")), "{error}");
+    // Nobody there to ask: without a quorum nothing is opened.
+    three.set(0, false);
+    assert!(matches!(open(&memory), Err(OpenError::Witness(_))));
+    three.set(0, true);
+    three.set(1, true);
+    open(&memory).unwrap();
+    Log::open(memory.shared(), vec![key()], three.options("quorum none\n")).unwrap();
+}
+
+#[test]
+fn a_witness_answers_as_the_specification_says() {
+    let memory = Memory::new();
+    let reader = grow(&memory, 0..10);
+    let state = Memory::new();
+    let open = |logs| Witness::open(state.shared(), witness(1), logs, Arc::new(SystemClock));
+    let logs = || vec![key().verifying_key().clone()];
+    assert!(Witness::open(Memory::new().shared(), key(), logs(), Arc::new(SystemClock)).is_err());
+    let server = open(logs()).unwrap();
+    let body = AddCheckpoint::from_reader(&reader, 0).unwrap().body();
+    let status = |body: &str| server.add_checkpoint(body.as_bytes()).status;
+    assert_eq!(status("rubbish"), 400);
+    assert_eq!(server.add_checkpoint(b"\xff").status, 400);
+    assert_eq!(status(&body.replace(ORIGIN, "audit.example/other")), 404);
+    assert_eq!(status(&body.replace("\n10\n", "\n11\n")), 403);
+    assert_eq!(status(&body.replace("old 0", "old 4")), 409);
+    assert_eq!(status(&body), 200);
+    // Kept: after a restart the same, and the same head may be cosigned again.
+    drop(server);
+    state.process_died();
+    let server = open(logs()).unwrap();
+    assert!(open(logs()).is_err(), "two processes must not be one witness");
+    let reply = server.add_checkpoint(body.as_bytes());
+    assert_eq!((reply.status, reply.content_type, reply.body.as_str()), (409, "text/x.tlog.size", "10\n"));
+    let again = AddCheckpoint::from_reader(&reader, 10).unwrap().body();
+    assert_eq!(server.add_checkpoint(again.as_bytes()).status, 200);
+    let files = state.snapshot();
+    let kept = files.keys().find(|path| path.ends_with("/checkpoint")).unwrap();
+    assert!(server.get(kept).body.contains("witness.example/1"));
+    // A kept head without the witness's own line is not believed: it does not begin anew either.
+    let text = String::from_utf8(files[kept].clone()).unwrap();
+    let cut = text.lines().filter(|line| !line.contains("witness.example")).map(|line| format!("{line}\n"));
+    let mut forged = files.clone();
+    forged.insert(kept.clone(), cut.collect::<String>().into_bytes());
+    let forged = Witness::open(Memory::restore(&forged).shared(), witness(1), logs(), Arc::new(SystemClock));
+    assert_eq!(forged.unwrap().add_checkpoint(body.as_bytes()).status, 500);
 }

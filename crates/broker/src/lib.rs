@@ -20,6 +20,7 @@ pub mod broker;
 pub mod claims;
 pub mod client;
 pub mod config;
+pub mod fetch;
 pub mod identity;
 pub mod lease;
 pub mod platform;

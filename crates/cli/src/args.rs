@@ -34,6 +34,14 @@ pub(crate) enum Verb {
     Explain(Box<Explain>),
     /// Keep a log that nobody can edit, and answer questions out of it
     Audit(crate::args_audit::Audit),
+    /// Run a program with a credential that is gone when it ends
+    Exec(Box<crate::args_client::Exec>),
+    /// Exchange the CI job's identity for a credential, for the steps that follow
+    Exchange(Box<crate::args_client::Exchange>),
+    /// Prolong a lease
+    Renew(crate::args_client::Renew),
+    /// Give a lease back
+    Revoke(crate::args_client::Revoke),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  claviger completions bash > /etc/bash_completion.d/claviger")]
     Completions {

@@ -5,6 +5,7 @@
 
 mod args;
 mod args_audit;
+mod args_client;
 mod commands;
 mod config;
 mod progress;
@@ -24,6 +25,8 @@ enum Outcome {
     Findings,
     /// Something was not read.
     Incomplete,
+    /// A program was run, and this is its exit status.
+    Program(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -32,6 +35,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Clean => ExitCode::SUCCESS,
             Outcome::Findings => ExitCode::from(1),
             Outcome::Incomplete => ExitCode::from(2),
+            Outcome::Program(status) => ExitCode::from(status),
         }
     }
 }
@@ -55,6 +59,10 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),
         Verb::Audit(audit) => commands::audit::run(&audit),
+        Verb::Exchange(exchange) => commands::client::exchange(&exchange),
+        Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
+        Verb::Renew(renew) => commands::client::renew(&renew),
+        Verb::Revoke(revoke) => commands::client::revoke(&revoke),
         Verb::Completions { shell } => commands::about::completions(shell),
         Verb::Man => commands::about::man(),
         Verb::Version { json } => commands::about::version(json),

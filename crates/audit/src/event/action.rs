@@ -288,6 +288,8 @@ detail! {
         old: String,
         /// The new verifier key.
         new: String,
+        /// Does the old key sign no more? Before that, both do.
+        retired: bool,
     }
 }
 detail! {

@@ -175,6 +175,8 @@ pub struct Event {
     pub correlation: Option<String>,
     /// The secret.
     pub fingerprint: Option<Fingerprint>,
+    /// Was it taken over from elsewhere, perhaps long after it happened?
+    pub imported: bool,
     /// Members of a newer version.
     pub extra: Map<String, Value>,
 }
@@ -198,6 +200,7 @@ impl Event {
             expires: None,
             correlation: None,
             fingerprint: None,
+            imported: false,
             extra: Map::new(),
         }
     }
@@ -224,6 +227,7 @@ impl Event {
             expires: wire.expires.map(|at| at.0),
             correlation: wire.correlation,
             fingerprint: wire.fingerprint,
+            imported: wire.imported,
             extra: wire.extra,
         })
     }
@@ -250,6 +254,7 @@ impl Event {
             expires: self.expires.map(At),
             correlation: self.correlation.clone(),
             fingerprint: self.fingerprint.clone(),
+            imported: self.imported,
             detail,
             extra: self.extra.clone(),
         };
@@ -289,6 +294,8 @@ struct Wire {
     correlation: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    imported: bool,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     detail: Map<String, Value>,
     #[serde(flatten)]

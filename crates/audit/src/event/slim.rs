@@ -52,6 +52,7 @@ pub struct Slim<'a> {
     pub fingerprint: Option<SlimFingerprint<'a>>,
     #[serde(borrow)]
     pub detail: SlimDetail<'a>,
+    pub imported: bool,
 }
 
 /// Who, borrowed.
@@ -119,7 +120,7 @@ pub struct SlimDetail<'a> {
 impl<'a> Slim<'a> {
     /// Reads an entry. `None` if it is not an event.
     pub fn parse(entry: &'a [u8]) -> Option<Slim<'a>> {
-        serde_json::from_slice(entry).ok()
+        serde_json::from_str(std::str::from_utf8(entry).ok()?).ok()
     }
 
     /// When it happened, in milliseconds since 1970; 0 if it does not say.

@@ -25,19 +25,23 @@ pub fn cef(out: &Outgoing) -> String {
         ("src", event.source.clone().unwrap_or_default()),
         ("reason", event.reason.clone().unwrap_or_default()),
         ("destinationServiceName", event.target.provider.clone().unwrap_or_default()),
-        ("cs1Label", "origin".to_owned()),
-        ("cs1", out.origin.clone()),
-        ("cs2Label", "leafHash".to_owned()),
-        ("cs2", out.leaf.to_hex()),
-        ("cs3Label", "role".to_owned()),
-        ("cs3", event.target.role.clone().unwrap_or_default()),
-        ("cs4Label", "environment".to_owned()),
-        ("cs4", event.target.environment.clone().unwrap_or_default()),
-        ("cs5Label", "lease".to_owned()),
-        ("cs5", event.lease.clone().unwrap_or_default()),
     ];
-    let filled = fields.iter().filter(|(_, value)| !value.is_empty());
-    let pairs: Vec<String> = filled.map(|(key, value)| format!("{key}={}", extension(value))).collect();
+    let labelled = [
+        ("cs1", "origin", out.origin.clone()),
+        ("cs2", "leafHash", out.leaf.to_hex()),
+        ("cs3", "role", event.target.role.clone().unwrap_or_default()),
+        ("cs4", "environment", event.target.environment.clone().unwrap_or_default()),
+        ("cs5", "lease", event.lease.clone().unwrap_or_default()),
+    ];
+    // A label without its value says nothing, and some receivers refuse it.
+    let mut pairs: Vec<String> = fields
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| format!("{key}={}", extension(value)))
+        .collect();
+    for (key, label, value) in labelled.iter().filter(|(.., value)| !value.is_empty()) {
+        pairs.push(format!("{key}Label={label} {key}={}", extension(value)));
+    }
     line.push_str(&pairs.join(" "));
     line
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use crate::files::{Files, Group};
-use crate::note::VerifyingKey;
+use crate::note::{KeyKind, VerifyingKey};
 
 /// Where it lies.
 pub(crate) const PATH: &str = "log.json";
@@ -41,9 +41,14 @@ impl Meta {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|source| OpenError::Io { path: PATH.into(), source })?,
         };
+        Meta::parse(&bytes).map(Some)
+    }
+
+    /// What stands in the file.
+    fn parse(bytes: &[u8]) -> Result<Meta, OpenError> {
         let foreign = |why: String| OpenError::Foreign { why };
         let wire: Wire =
-            serde_json::from_slice(&bytes).map_err(|e| foreign(format!("{PATH} is not ours: {e}")))?;
+            serde_json::from_slice(bytes).map_err(|e| foreign(format!("{PATH} is not ours: {e}")))?;
         if wire.format > FORMAT {
             return Err(OpenError::Version { found: wire.format, known: FORMAT });
         }
@@ -53,7 +58,14 @@ impl Meta {
             .map(|key| key.parse())
             .collect::<Result<_, _>>()
             .map_err(|e| foreign(format!("{PATH}: {e}")))?;
-        Ok(Some(Meta { origin: wire.origin, keys }))
+        Ok(Meta { origin: wire.origin, keys })
+    }
+
+    /// The log of the first log's key, for a place that has no `log.json`. `None` if there are witnesses' keys only.
+    pub(crate) fn of_keys(keys: &[VerifyingKey]) -> Option<Meta> {
+        let logs: Vec<VerifyingKey> =
+            keys.iter().filter(|key| key.kind() == KeyKind::Ed25519).cloned().collect();
+        Some(Meta { origin: logs.first()?.name().to_owned(), keys: logs })
     }
 
     pub(super) fn write(&self, files: &dyn Files) -> io::Result<()> {

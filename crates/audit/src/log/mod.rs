@@ -9,7 +9,7 @@
 //! into tiles and begins a new segment, so that nothing depends on pages that a failed sync may have dropped.
 //! Any I/O error closes the log for good: the process opens it anew, or ends.
 
-mod meta;
+pub(crate) mod meta;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -34,6 +34,7 @@ use crate::note::{SigningKey, VerifyingKey};
 use crate::pin::{Pin, PinError};
 use crate::receipt::Receipt;
 use crate::tree::inclusion_proof;
+use crate::witness::{CosignError, Cosigners};
 use publisher::Publishing;
 use sequencer::{Commit, Failure, Shared, Store};
 
@@ -70,6 +71,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// The last head seen, kept elsewhere; compared before anything is appended.
     pub pin: Option<Box<dyn Pin>>,
+    /// Witnesses: asked for the last head before anything is appended, and for each head before it is published.
+    pub cosigners: Option<Box<dyn Cosigners>>,
     /// A journal segment is ended when it is longer than this, in bytes.
     pub segment_bytes: u64,
     /// The most entries in one batch.
@@ -83,6 +86,7 @@ impl Default for Options {
             stamp: Stamp::Event,
             clock: Arc::new(SystemClock),
             pin: None,
+            cosigners: None,
             segment_bytes: 16 << 20,
             batch_entries: 1024,
         }
@@ -140,6 +144,9 @@ pub enum OpenError {
     /// The log went backwards, or is another one.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// A witness contradicts the log, or too few of them answer.
+    #[error(transparent)]
+    Witness(#[from] CosignError),
 }
 
 /// Why an entry was not appended.
@@ -154,6 +161,9 @@ pub enum AppendError {
     /// The database did not take the batch. It may be in the log all the same; the log goes on.
     #[error("the log's database did not answer: {0}")]
     Unavailable(Arc<str>),
+    /// Everything is durable, but the head is not published: too few witnesses cosigned. They are asked again.
+    #[error("the head is not published yet: {0}")]
+    Unpublished(Arc<str>),
     /// Writing failed now or before: the log takes nothing until it is opened anew.
     #[error("the log failed and takes no more entries: {0}")]
     Failed(Arc<str>),
@@ -305,6 +315,7 @@ fn publish(publisher: &dyn Publishing, shared: &Shared) -> Result<SignedCheckpoi
     publisher.publish(&head).map_err(|failure| match failure {
         Failure::Log(why) => shared.fail(&why),
         Failure::Batch(why) => AppendError::Unavailable(why.into()),
+        Failure::Late(why) => AppendError::Unpublished(why.into()),
     })?;
     Ok(head)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::meta::{self, Meta};
-use super::publisher::{Cursor, Publisher, segments};
+use super::publisher::{Cursor, Publisher, cosigned, segments};
 use super::sequencer::{Commit, Journal, Segment, Shared};
 use super::{Log, OpenError, Options};
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -14,7 +14,7 @@ use crate::files::{Files, Group, TEMPORARY};
 use crate::journal::{self, Record};
 use crate::note::{SigningKey, VerifyingKey};
 use crate::pin;
-use crate::publish::{Builder, CHECKPOINT, LoadError, put_checkpoint};
+use crate::publish::{Builder, CHECKPOINT, LoadError, put_checkpoint, remove_partials};
 use crate::reader::tile_nodes;
 
 /// The file whose lock the writer holds.
@@ -138,13 +138,19 @@ fn open(
     };
     let size = durable.checkpoint().size;
     let cursor = Cursor { segment: replay.first, offset: journal::FIRST_RECORD as u64 };
-    let replayer = Publisher::new(Arc::clone(&files), builder, cursor, None);
-    replayer.publish(&durable).map_err(|e| damaged(journal::DIR, e.to_string()))?;
+    let replayer = Publisher::new(Arc::clone(&files), builder, cursor, None, None);
+    replayer.write_tiles(&durable).map_err(|e| damaged(journal::DIR, e.to_string()))?;
     let builder = replayer.into_builder();
     if let Some(pin) = &options.pin
         && let Some(pinned) = pin.load()?
     {
         pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
+    }
+    let durable = cosigned(&durable, options.cosigners.as_deref(), &*files)?;
+    // Stop here: tiles that no checkpoint speaks of yet, and nobody was shown a head that a pin or witness contradicts.
+    if size > head.size || options.cosigners.is_some() {
+        put_checkpoint(&*files, &durable).map_err(io_at(CHECKPOINT))?;
+        remove_partials(&*files, head.size, size);
     }
     let last_stamp = last_stamp(&*files, size)?;
 
@@ -159,7 +165,7 @@ fn open(
     let initial = Commit::initial(builder.edge().clone(), durable);
     let shared = Arc::new(Shared::new(initial, keys, options.stamp, options.batch_entries));
     let cursor = Cursor { segment: size, offset: journal::FIRST_RECORD as u64 };
-    let publisher = Publisher::new(Arc::clone(&files), builder, cursor, options.pin);
+    let publisher = Publisher::new(Arc::clone(&files), builder, cursor, options.cosigners, options.pin);
     let journal = Journal {
         files: Arc::clone(&files),
         segment,

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Row, Transaction};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::meta::{self, Meta};
-use super::publisher::Publishing;
+use super::publisher::{Publishing, cosigned};
 use super::sequencer::{Commit, Failure, Shared, Store};
 use super::{Log, OpenError, Options, Recovery};
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -32,6 +32,7 @@ use crate::pin::{self, Pin};
 use crate::publish::{Builder, CHECKPOINT};
 use crate::reader::{read_head, tile_nodes};
 use crate::tree::{Edge, Hash};
+use crate::witness::{CosignError, Cosigners};
 use table::{Staged, Table, other, write_files};
 
 const SCHEMA: &str = "
@@ -47,28 +48,55 @@ const CONNECTIONS: u32 = 8;
 /// Entries that one publication reads at most at once.
 const READ: i64 = 65_536;
 
-/// A database that logs live in. Its methods block; call them from threads that may.
+/// A pool hands out a connection within this time, or says that the server is away.
+const ACQUIRE_TIME: Duration = Duration::from_secs(10);
+/// A call that takes longer is given up: a connection that nothing comes back through looks like a slow server.
+const CALL_TIME: Duration = Duration::from_secs(60);
+/// As [`CALL_TIME`] for a batch, whose callers wait.
+const BATCH_TIME: Duration = Duration::from_secs(10);
+/// Said at the beginning of each batch. A broker that vanishes with the head row locked must not stop the others for
+/// longer than it takes them to give up.
+const BATCH_SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '10s';
+    SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
+/// A database that logs live in. Its methods block; they may be called, and the value dropped, inside an asynchronous
+/// runtime, too, but hold up the thread that calls them.
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
-    /// Used by blocking callers; never from inside another runtime.
-    runtime: Arc<Runtime>,
+    runtime: Arc<Own>,
+}
+
+/// A runtime of our own. It is ended in the background: waiting for that is forbidden inside another runtime.
+struct Own(Option<Runtime>);
+
+impl Own {
+    fn get(&self) -> &Runtime {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Database {
-    /// Connects, creates the tables if need be, and checks that the server keeps what it acknowledges.
+    /// Connects, creates the tables if need be, and checks that the server keeps what it acknowledges. What the URL does
+    /// not say comes from the variables and the password file that PostgreSQL's own programs read.
     ///
     /// # Errors
     /// The server cannot be reached, or runs with `fsync` or `full_page_writes` off.
     pub fn connect(url: &str) -> Result<Database, OpenError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = Arc::new(runtime.map_err(|e| OpenError::Database(e.to_string()))?);
-        let pool = runtime.block_on(async {
-            let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?;
+        let database = Database::reach(url)?;
+        let prepared = database.run(async {
             for setting in ["fsync", "full_page_writes"] {
                 let value: String = sqlx::query("SELECT current_setting($1)")
                     .bind(setting)
-                    .fetch_one(&pool)
+                    .fetch_one(&database.pool)
                     .await?
                     .try_get(0)?;
                 if value != "on" {
@@ -76,13 +104,49 @@ impl Database {
                 }
             }
             // Two processes that start at once must not create the tables at once.
-            let mut tx = pool.begin().await?;
+            let mut tx = database.pool.begin().await?;
             sqlx::query("SELECT pg_advisory_xact_lock(7309941)").execute(&mut *tx).await?;
             sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
-            tx.commit().await?;
-            Ok(pool)
+            tx.commit().await
         });
-        Ok(Database { pool: pool.map_err(|e| database(&e))?, runtime })
+        prepared.map_err(|e| database_error(&e))?;
+        Ok(database)
+    }
+
+    /// Connects to read: nothing is created or changed, so that a role that may only read is enough.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn reader(url: &str) -> Result<Database, OpenError> {
+        let database = Database::reach(url)?;
+        database
+            .run(async { sqlx::query("SELECT 1").execute(&database.pool).await })
+            .map_err(|e| database_error(&e))?;
+        Ok(database)
+    }
+
+    fn reach(url: &str) -> Result<Database, OpenError> {
+        let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| database_error(&e))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|e| OpenError::Database(e.to_string()))?;
+        let inside = runtime.enter();
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIME)
+            .connect_lazy_with(options);
+        drop(inside);
+        Ok(Database { pool, runtime: Arc::new(Own(Some(runtime))) })
+    }
+
+    /// The origins of all logs in the database, sorted.
+    ///
+    /// # Errors
+    /// It cannot be read, or was never prepared.
+    pub fn origins(&self) -> Result<Vec<String>, OpenError> {
+        let rows = self.run(
+            sqlx::query_scalar("SELECT origin FROM claviger_audit_head ORDER BY origin").fetch_all(&self.pool),
+        );
+        rows.map_err(|e| database_error(&e))
     }
 
     /// The published files of a log, for [`Reader`](crate::reader::Reader) and [`verify`](crate::verify).
@@ -98,7 +162,7 @@ impl Database {
         let first = keys.first().ok_or_else(|| OpenError::Foreign { why: "no key was given".into() })?;
         let origin = first.verifying_key().name().to_owned();
         let files = self.files(&origin);
-        let head = self.run(create(self, &origin, &keys)).map_err(|e| database(&e))?;
+        let head = self.run(create(self, &origin, &keys)).map_err(|e| database_error(&e))?;
         let mut known = Meta::read(&*files)?.map_or_else(Vec::new, |meta| meta.keys);
         let held = keys.iter().map(|key| key.verifying_key().clone());
         let held: Vec<VerifyingKey> = held.collect();
@@ -111,26 +175,60 @@ impl Database {
         let meta = Meta { origin: origin.clone(), keys: known };
         meta.write(&*files).map_err(|source| OpenError::Io { path: meta::PATH.into(), source })?;
         let edge = head.edge().map_err(|why| OpenError::Damaged { path: "head".into(), why })?;
-        let publisher = Tiles { database: self.clone(), origin, keys: meta.keys.clone(), pin: options.pin };
-        let published = publisher.run(&durable).map_err(|e| OpenError::Database(e.to_string()))?;
+        let publisher = Tiles {
+            database: self.clone(),
+            origin,
+            keys: meta.keys.clone(),
+            cosigners: options.cosigners,
+            pin: options.pin,
+        };
+        let published = publisher.run(&durable).map_err(|e| match e {
+            Unpublished::Database(e) => OpenError::Database(e.to_string()),
+            Unpublished::Witness(e) => e.into(),
+        })?;
         if let Some(pin) = &publisher.pin
             && let Some(pinned) = pin.load()?
         {
             let size = durable.checkpoint().size;
             pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
         }
+        // A database restored to an older state may have nothing to publish: asked all the same.
+        cosigned(&durable, publisher.cosigners.as_deref(), &*files)?;
         let recovery = Recovery { replayed: published, torn: None };
         let shared = Shared::new(Commit::initial(edge, durable), keys, options.stamp, options.batch_entries);
         let store = Rows { database: self.clone(), clock: options.clock };
         Ok(Log::start(files, Arc::new(shared), store, publisher, options.publish, recovery, Box::new(())))
     }
 
-    fn run<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
+    /// Waits for a call, for [`CALL_TIME`] at most.
+    fn run<T: Send, E: From<sqlx::Error> + Send>(
+        &self,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        self.run_for(CALL_TIME, call)
+    }
+
+    fn run_for<T: Send, E: From<sqlx::Error> + Send>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let in_time = async {
+            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+                let why = format!("no answer within {} s", limit.as_secs());
+                Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why)).into())
+            })
+        };
+        if Handle::try_current().is_err() {
+            return self.runtime.get().block_on(in_time);
+        }
+        // A thread that belongs to another runtime must not wait for this one; a thread of its own may.
+        let ran = std::thread::scope(|scope| scope.spawn(|| self.runtime.get().block_on(in_time)).join());
+        ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
-fn database(e: &sqlx::Error) -> OpenError {
+fn database_error(e: &sqlx::Error) -> OpenError {
     OpenError::Database(e.to_string())
 }
 
@@ -204,11 +302,24 @@ impl Store for Rows {
     fn commit(&mut self, shared: &Shared, entries: &[Vec<u8>]) -> Result<Commit, Failure> {
         let origin = shared.durable().signed.checkpoint().origin.clone();
         let now = self.clock.now();
-        self.database.run(append(&self.database, shared, &origin, entries, now)).map_err(|e| match e {
-            // A log that contradicts itself is over; a server that is away comes back.
-            sqlx::Error::Protocol(why) => Failure::Log(why),
-            other => Failure::Batch(other.to_string()),
+        let append = append(&self.database, shared, &origin, entries, now);
+        self.database.run_for(BATCH_TIME, append).map_err(|e| match e {
+            NotAppended::Contradiction(why) => Failure::Log(why),
+            NotAppended::Database(e) => Failure::Batch(e.to_string()),
         })
+    }
+}
+
+/// Why a batch was not appended.
+enum NotAppended {
+    /// The log contradicts itself: it is over. Never what a driver says: a server that is away comes back.
+    Contradiction(String),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for NotAppended {
+    fn from(error: sqlx::Error) -> NotAppended {
+        NotAppended::Database(error)
     }
 }
 
@@ -218,10 +329,10 @@ async fn append(
     origin: &str,
     entries: &[Vec<u8>],
     now: Timestamp,
-) -> Result<Commit, sqlx::Error> {
-    let broken = |why: String| sqlx::Error::Protocol(why);
+) -> Result<Commit, NotAppended> {
+    let broken = NotAppended::Contradiction;
     let mut tx = database.pool.begin().await?;
-    sqlx::query("SET LOCAL synchronous_commit = on").execute(&mut *tx).await?;
+    sqlx::raw_sql(BATCH_SETTINGS).execute(&mut *tx).await?;
     let row = read_row(&mut tx, origin, true).await?.ok_or_else(|| broken("the head row is gone".into()))?;
     let known: Vec<VerifyingKey> = shared.signers().iter().map(|key| key.verifying_key().clone()).collect();
     let head = SignedCheckpoint::verify(&row.note, origin, &known).map_err(|e| broken(e.to_string()))?;
@@ -266,6 +377,7 @@ struct Tiles {
     database: Database,
     origin: String,
     keys: Vec<VerifyingKey>,
+    cosigners: Option<Box<dyn Cosigners>>,
     pin: Option<Box<dyn Pin>>,
 }
 
@@ -281,17 +393,40 @@ impl Publishing for Tiles {
             .and_then(|head| {
                 let head = SignedCheckpoint::verify(&head.note, &self.origin, &self.keys)
                     .map_err(|e| Failure::Batch(e.to_string()))?;
-                self.run(&head).map(drop).map_err(|e| Failure::Batch(e.to_string()))
+                self.run(&head).map(drop).map_err(|e| match e {
+                    Unpublished::Database(e) => Failure::Batch(e.to_string()),
+                    Unpublished::Witness(e) => e.into(),
+                })
             })
+    }
+}
+
+/// Why a head was not published.
+enum Unpublished {
+    /// The server did not answer, or its rows do not fit.
+    Database(io::Error),
+    /// Witnesses did not cosign.
+    Witness(CosignError),
+}
+
+impl From<io::Error> for Unpublished {
+    fn from(error: io::Error) -> Unpublished {
+        Unpublished::Database(error)
+    }
+}
+
+impl From<CosignError> for Unpublished {
+    fn from(error: CosignError) -> Unpublished {
+        Unpublished::Witness(error)
     }
 }
 
 impl Tiles {
     /// Publishes up to `head`; gives the number of entries that this call published.
-    fn run(&self, head: &SignedCheckpoint) -> io::Result<u64> {
+    fn run(&self, head: &SignedCheckpoint) -> Result<u64, Unpublished> {
         let table = Table { database: self.database.clone(), origin: self.origin.clone() };
         // A transaction that is dropped half way gives its connection back to the pool through the runtime.
-        let _inside = self.database.runtime.enter();
+        let _inside = self.database.runtime.get().enter();
         // One lock for the whole publication, held by this transaction; released whatever happens.
         let mut tx = self
             .database
@@ -319,15 +454,18 @@ impl Tiles {
                 .map_err(|e| other(&e))?;
             for (index, entry) in rows {
                 if index != builder.size() {
-                    return Err(io::Error::other(format!("entry {} is missing", builder.size())));
+                    return Err(io::Error::other(format!("entry {} is missing", builder.size())).into());
                 }
                 builder.push(&entry, &mut group)?;
             }
         }
         if builder.edge().root() != wanted.root {
-            return Err(io::Error::other("the table does not hold what was signed"));
+            return Err(io::Error::other("the table does not hold what was signed").into());
         }
         builder.write_partial(&mut group)?;
+        group.finish()?;
+        let head = &cosigned(head, self.cosigners.as_deref(), &staged)?;
+        let mut group = Group::new(&staged);
         group.put(CHECKPOINT, head.to_string().as_bytes())?;
         group.finish()?;
         let files = std::mem::take(&mut *staged.pending());

@@ -12,6 +12,9 @@ use crate::files::{Files, Group};
 use crate::journal::{self, Record};
 use crate::pin::Pin;
 use crate::publish::{Builder, put_checkpoint, remove_partials};
+use crate::reader::tile_nodes;
+use crate::tree::consistency_proof;
+use crate::witness::{CosignError, Cosigners};
 
 /// Brings what readers see up to a durable head.
 pub(super) trait Publishing: Send + Sync {
@@ -19,9 +22,28 @@ pub(super) trait Publishing: Send + Sync {
     fn publish(&self, head: &SignedCheckpoint) -> Result<(), Failure>;
 }
 
-impl Publishing for Publisher {
-    fn publish(&self, head: &SignedCheckpoint) -> Result<(), Failure> {
-        Publisher::publish(self, head).map_err(|e| Failure::Log(e.to_string()))
+/// Asks the witnesses for a head whose tiles are in `files`; gives it with their lines.
+pub(super) fn cosigned(
+    head: &SignedCheckpoint,
+    cosigners: Option<&dyn Cosigners>,
+    files: &dyn Files,
+) -> Result<SignedCheckpoint, CosignError> {
+    let mut head = head.clone();
+    if let Some(cosigners) = cosigners {
+        let size = head.checkpoint().size;
+        let prove = |old| consistency_proof(&tile_nodes(files, size), old, size);
+        let lines = cosigners.cosign(&head, &prove)?;
+        head.add_signatures(lines);
+    }
+    Ok(head)
+}
+
+impl From<CosignError> for Failure {
+    fn from(error: CosignError) -> Failure {
+        match error {
+            CosignError::Contradicted { .. } => Failure::Log(error.to_string()),
+            CosignError::Late { .. } => Failure::Late(error.to_string()),
+        }
     }
 }
 
@@ -29,6 +51,8 @@ impl Publishing for Publisher {
 pub(super) struct Publisher {
     files: Arc<dyn Files>,
     state: Mutex<State>,
+    /// Asked before each head is published.
+    cosigners: Option<Box<dyn Cosigners>>,
     /// Told of each head that was published.
     pin: Option<Box<dyn Pin>>,
 }
@@ -36,6 +60,8 @@ pub(super) struct Publisher {
 struct State {
     builder: Builder,
     cursor: Cursor,
+    /// The size of the published head; the builder may be ahead while witnesses are waited for.
+    published: u64,
     /// A publication failed half way: the builder no longer knows what is on disk.
     broken: bool,
 }
@@ -52,14 +78,49 @@ pub(super) struct Cursor {
 /// How much of the journal is read at once, in bytes.
 const READ: usize = 4 << 20;
 
+impl Publishing for Publisher {
+    fn publish(&self, head: &SignedCheckpoint) -> Result<(), Failure> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e: io::Error| Failure::Log(e.to_string());
+        let (from, size) = (state.published, head.checkpoint().size);
+        if state.broken {
+            return Err(Failure::Log("an earlier publication failed".into()));
+        }
+        if size <= from {
+            return Ok(());
+        }
+        state.broken = true;
+        self.advance(&mut state, head).map_err(failed)?;
+        let head = match cosigned(head, self.cosigners.as_deref(), &*self.files).map_err(Failure::from) {
+            Err(late @ Failure::Late(_)) => {
+                // The tiles are there, the head follows when the witnesses do.
+                state.broken = false;
+                return Err(late);
+            }
+            other => other?,
+        };
+        put_checkpoint(&*self.files, &head).map_err(failed)?;
+        // Stop here: the pin is older than the log, which it may be.
+        self.pin.as_ref().map_or(Ok(()), |pin| pin.store(&head)).map_err(|e| Failure::Log(e.to_string()))?;
+        state.published = size;
+        state.broken = false;
+        remove_partials(&*self.files, from, size);
+        // Stop here: segments that are not needed stay; the next opening replays and removes them.
+        self.remove_segments(state.cursor.segment).map_err(failed)
+    }
+}
+
 impl Publisher {
     pub(super) fn new(
         files: Arc<dyn Files>,
         builder: Builder,
         cursor: Cursor,
+        cosigners: Option<Box<dyn Cosigners>>,
         pin: Option<Box<dyn Pin>>,
     ) -> Publisher {
-        Publisher { files, state: Mutex::new(State { builder, cursor, broken: false }), pin }
+        let published = builder.size();
+        let state = Mutex::new(State { builder, cursor, published, broken: false });
+        Publisher { files, state, cosigners, pin }
     }
 
     /// The tree and the place in the journal, after recovery; nothing is published concurrently then.
@@ -67,26 +128,16 @@ impl Publisher {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).builder
     }
 
-    /// Publishes everything up to `head`, which must be durable in the journal.
-    pub(super) fn publish(&self, head: &SignedCheckpoint) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = state.builder.size();
-        if state.broken {
-            return Err(io::Error::other("an earlier publication failed"));
-        }
-        if head.checkpoint().size <= from {
-            return Ok(());
-        }
-        state.broken = true;
-        self.advance(&mut state, head)?;
-        state.broken = false;
-        remove_partials(&*self.files, from, head.checkpoint().size);
-        // Stop here: segments that are not needed stay; the next opening replays and removes them.
-        self.remove_segments(state.cursor.segment)
+    /// Writes tiles up to `head`, which must be durable in the journal.
+    pub(super) fn write_tiles(&self, head: &SignedCheckpoint) -> io::Result<()> {
+        self.advance(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), head)
     }
 
     fn advance(&self, state: &mut State, head: &SignedCheckpoint) -> io::Result<()> {
         let wanted = head.checkpoint();
+        if wanted.size <= state.builder.size() {
+            return Ok(());
+        }
         let mut group = Group::new(&*self.files);
         while state.builder.size() < wanted.size {
             self.read_some(state, wanted.size, &mut group)?;
@@ -96,10 +147,7 @@ impl Publisher {
         }
         state.builder.write_partial(&mut group)?;
         // Stop here: files that no checkpoint speaks of yet; the next publication writes the same ones again.
-        group.finish()?;
-        put_checkpoint(&*self.files, head)?;
-        // Stop here: the pin is older than the log, which it may be.
-        self.pin.as_ref().map_or(Ok(()), |pin| pin.store(head).map_err(io::Error::other))
+        group.finish()
     }
 
     /// Reads one stretch of the journal into the builder.

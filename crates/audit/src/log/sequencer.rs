@@ -205,6 +205,8 @@ pub(super) enum Failure {
     /// Only this batch: it may or may not be in the log, and the next one will know.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only a database comes back"))]
     Batch(String),
+    /// Nothing is wrong with the log, but its head is not published yet.
+    Late(String),
 }
 
 /// Where batches become durable.
@@ -227,7 +229,9 @@ pub(super) fn run<S: Store>(shared: &Shared, mut store: S) {
                 *lock(&shared.durable) = Arc::clone(&commit);
                 cell.tell(Ok(commit));
             }
-            Err(Failure::Batch(why)) => cell.tell(Err(AppendError::Unavailable(why.into()))),
+            Err(Failure::Batch(why) | Failure::Late(why)) => {
+                cell.tell(Err(AppendError::Unavailable(why.into())));
+            }
             Err(Failure::Log(why)) => {
                 let failure = shared.fail(&why);
                 cell.tell(Err(failure));

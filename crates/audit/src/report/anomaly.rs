@@ -124,8 +124,13 @@ pub struct Anomaly {
     pub what: String,
     /// The events that show it, by index.
     pub evidence: Vec<u64>,
-    /// How not to see it again.
+    /// How not to see it again: an entry for the list `silence` of the configuration, as YAML and as JSON.
     pub silence: String,
+}
+
+/// A string of JSON is one of YAML too, whatever is in it.
+fn silence(rule: &str, subject: &str) -> String {
+    format!("{{ \"rule\": \"{rule}\", \"subject\": {} }}", serde_json::Value::from(subject))
 }
 
 /// Runs every rule. Findings are in order of time, then of the rules.
@@ -145,7 +150,7 @@ pub fn find_anomalies(rows: &Rows, config: &Config) -> Vec<Anomaly> {
                 rule: rule.id,
                 time: super::time(found.time),
                 time_ms: found.time,
-                silence: format!("silence: {{ rule: {}, subject: {:?} }}", rule.id, found.subject),
+                silence: silence(rule.id, &found.subject),
                 subject: found.subject,
                 what: found.what,
                 evidence: found.evidence,

@@ -37,7 +37,8 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink); 
 svg text.scale { fill: var(--soft); } .grid { stroke: var(--line); } .success { fill: var(--success); }
 .refused { fill: var(--refused); } .failed { fill: var(--failed); }
 .legend { display: flex; gap: 1.25rem; font-size: .9rem; } .legend svg { width: .8rem; height: .8rem; display: inline-block; }
-@media print { :root { --page: #ffffff; --ink: #000000; --soft: #444444; --panel: #ffffff; }
+@media print { :root { --page: #ffffff; --ink: #000000; --soft: #444444; --line: #888888; --panel: #ffffff;
+  --success: #1f6feb; --refused: #b35900; --failed: #cf222e; --link: #0550ae; }
   nav, .skip, summary { display: none; } body { max-width: none; padding: 0; font-size: 11px; }
   section { break-inside: auto; } tr, svg { break-inside: avoid; } h2 { break-after: avoid; } }
 ";

@@ -50,6 +50,8 @@ pub struct Row {
     pub kind: u8,
     /// Whether it succeeded.
     pub outcome: Outcome,
+    /// Was it taken over from elsewhere?
+    pub imported: bool,
 }
 
 /// All events of a log, in order.
@@ -168,6 +170,7 @@ impl Rows {
             name: names.of(6, name),
             kind: kind(&event.kind),
             outcome: event.outcome,
+            imported: event.imported,
         });
     }
 

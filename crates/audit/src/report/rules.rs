@@ -287,7 +287,8 @@ pub(super) fn clock_jump(context: &Context<'_>) -> Vec<Found> {
     let mut jumping = false;
     let mut found = Vec::new();
     for row in context.rows.rows.iter().filter(|row| row.logged != 0) {
-        let differs = row.time - row.logged;
+        // What is taken over from elsewhere is older than its entry; it cannot be newer.
+        let differs = if row.imported { (row.time - row.logged).max(0) } else { row.time - row.logged };
         // The first of a row of such events is enough.
         if differs.abs() > limit && !jumping {
             let side = if differs > 0 { "ahead of" } else { "behind" };

@@ -5,7 +5,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::files::Files;
 use crate::journal::{self, Record};
 use crate::note::VerifyingKey;
-use crate::reader::{ReadError, hashes, tile_nodes};
+use crate::reader::{ReadError, hashes, read_head, tile_nodes};
 use crate::tree::tile::{Row, Tile, WIDTH};
 use crate::tree::{Edge, Hash, leaf_hash};
 
@@ -26,6 +26,14 @@ pub(super) fn check(
     let io = |path: &str, source| ReadError::Io { path: path.to_owned(), source };
     let names = files.list(journal::DIR).map_err(|e| io(journal::DIR, e))?;
     let segments: Vec<u64> = names.iter().filter_map(|name| journal::first_of(name)).collect();
+    if segments.first().is_some_and(|first| *first > size) {
+        // A writer published meanwhile and removed what was published: then there is a newer head.
+        let now = read_head(files, &head.checkpoint().origin, keys).map_err(judge)?;
+        if segments.first().is_some_and(|first| *first > now.checkpoint().size) {
+            return Err(fault(journal::DIR, 0, "the segment behind the published head is missing"));
+        }
+        return Ok(Tail { entries: 0, torn_bytes: 0 });
+    }
     let mut walk = Walk {
         files,
         origin: &head.checkpoint().origin,

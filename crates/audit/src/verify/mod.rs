@@ -17,9 +17,10 @@ pub use chain::{ChainError, verify_chain};
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::event::{Action, Event};
 use crate::files::Files;
-use crate::log::Meta;
+use crate::log::{Meta, OpenError, meta};
 use crate::note::{VerifyingKey, Vouched};
 use crate::pin::{self, PinError};
+use crate::publish::CHECKPOINT;
 use crate::reader::{ReadError, fetch, read_head, tile_nodes};
 use crate::tree::tile::{Row, Tile, WIDTH, fold, levels, row_len, split_bundle, split_tile};
 use crate::tree::{Edge, Hash, leaf_hash};
@@ -31,12 +32,21 @@ pub struct Options {
     pub origin: String,
     /// Who may sign, and witnesses. Empty: who the log itself says, which shows integrity but not authenticity.
     pub keys: Vec<VerifyingKey>,
-    /// A checkpoint seen before, which the log must extend.
-    pub from: Option<String>,
+    /// Checkpoints seen before, each of which the log must extend.
+    pub seen: Vec<Seen>,
     /// Where pruned bundles are kept.
     pub archive: Option<Arc<dyn Files>>,
     /// Must every entry be an event that this program can read?
     pub events: bool,
+}
+
+/// A checkpoint seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it was kept, for the message when the log does not extend it.
+    pub place: String,
+    /// The checkpoint, as a note.
+    pub note: String,
 }
 
 /// What was verified.
@@ -137,8 +147,13 @@ pub enum Fault {
         why: String,
     },
     /// The log does not extend a checkpoint seen before.
-    #[error(transparent)]
-    Rollback(PinError),
+    #[error("{place}: {source}")]
+    Rollback {
+        /// Where the checkpoint was kept.
+        place: String,
+        /// What is wrong.
+        source: PinError,
+    },
 }
 
 /// Why a log did not verify.
@@ -177,15 +192,7 @@ fn judge(error: ReadError) -> VerifyError {
 /// # Errors
 /// See [`VerifyError`].
 pub fn verify(files: &Arc<dyn Files>, options: &Options) -> Result<Verified, VerifyError> {
-    let missing = || Fault::Missing { path: "log.json".into() };
-    let meta = match Meta::read(&**files).map_err(|e| ReadError::Open(Box::new(e)))? {
-        Some(meta) => meta,
-        // A file server gives out the log and nothing beside it; who brings origin and keys needs no more.
-        None if !options.origin.is_empty() && !options.keys.is_empty() => {
-            Meta { origin: options.origin.clone(), keys: Vec::new() }
-        }
-        None => return Err(missing().into()),
-    };
+    let meta = own_word(&**files, options)?;
     let origin = if options.origin.is_empty() { &meta.origin } else { &options.origin };
     let keys = if options.keys.is_empty() { &meta.keys } else { &options.keys };
     let head = read_head(&**files, origin, keys).map_err(judge)?;
@@ -199,12 +206,10 @@ pub fn verify(files: &Arc<dyn Files>, options: &Options) -> Result<Verified, Ver
         return Err(Fault::Root { size, computed: root, signed: head.checkpoint().root }.into());
     }
     check.stale_partials()?;
-    if let Some(from) = &options.from {
-        pin::compare(from, &head, keys, &tile_nodes(&**files, size)).map_err(|e| match e {
-            PinError::Unchecked(why) => {
-                VerifyError::Tampered(Box::new(Fault::Malformed { path: "tile".into(), why }))
-            }
-            other => Fault::Rollback(other).into(),
+    for Seen { place, note } in &options.seen {
+        pin::compare(note, &head, keys, &tile_nodes(&**files, size)).map_err(|e| match e {
+            PinError::Unchecked(why) => Fault::Malformed { path: "tile".into(), why },
+            source => Fault::Rollback { place: place.clone(), source },
         })?;
     }
     let journal = journal::check(&**files, &head, &meta.keys, keys)?;
@@ -219,6 +224,29 @@ pub fn verify(files: &Arc<dyn Files>, options: &Options) -> Result<Verified, Ver
         witnesses,
         head,
     })
+}
+
+/// What the log says of itself: its name, and who signs. With origin and keys of the caller, nothing depends on it; a
+/// wrong one is a fault all the same.
+fn own_word(files: &dyn Files, options: &Options) -> Result<Meta, VerifyError> {
+    let path = || meta::PATH.to_owned();
+    let brought = !options.origin.is_empty() && !options.keys.is_empty();
+    match Meta::read(files) {
+        Ok(Some(meta)) if !options.origin.is_empty() && meta.origin != options.origin => {
+            let why = format!("names `{}`, not `{}`", meta.origin, options.origin);
+            Err(Fault::Malformed { path: path(), why }.into())
+        }
+        Ok(Some(meta)) => Ok(meta),
+        // A file server gives out the log and nothing beside it; who brings origin and keys needs no more.
+        Ok(None) if brought => Ok(Meta { origin: options.origin.clone(), keys: Vec::new() }),
+        Ok(None) => Err(Fault::Missing { path: path() }.into()),
+        Err(OpenError::Io { path, source }) => Err(judge(ReadError::Io { path, source })),
+        // Beside a checkpoint it was a log's; alone it is another tool's file.
+        Err(OpenError::Foreign { why }) if files.read(CHECKPOINT).is_ok() => {
+            Err(Fault::Malformed { path: path(), why }.into())
+        }
+        Err(e) => Err(ReadError::Open(Box::new(e)).into()),
+    }
 }
 
 struct Check<'a> {

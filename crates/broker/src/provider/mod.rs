@@ -5,6 +5,10 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+mod revocation_file;
+mod ssh;
+mod template;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +28,8 @@ pub struct Kind {
     pub name: &'static str,
     /// What it issues, in half a line.
     pub about: &'static str,
+    /// The variables by which programs know the fields of its credentials: `("password", "PGPASSWORD")`.
+    pub variables: &'static [(&'static str, &'static str)],
     /// An example of its configuration, YAML below `providers:`; it must be readable.
     pub example: &'static str,
     /// An example of a role's `parameters` for it, YAML.
@@ -33,7 +39,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&ssh::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::{Postgres, Row, Transaction};
 
-use super::Database;
+use super::{Database, read_row};
 use crate::files::{Files, Writer};
+use crate::journal;
 
 /// Writes files, each as a whole.
 pub(super) async fn write_files(
@@ -30,6 +31,15 @@ pub(super) async fn write_files(
     Ok(())
 }
 
+/// Removes one file.
+const REMOVE: &str = "DELETE FROM claviger_audit_file WHERE origin = $1 AND path = $2";
+
+/// A stretch of a file, shorter at its end.
+fn cut(content: &[u8], offset: u64, length: usize) -> Vec<u8> {
+    let start = content.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+    content[start..content.len().min(start.saturating_add(length))].to_vec()
+}
+
 pub(super) fn other(e: &sqlx::Error) -> io::Error {
     io::Error::other(e.to_string())
 }
@@ -41,8 +51,41 @@ pub(super) struct Table {
     pub(super) origin: String,
 }
 
+impl Table {
+    /// Entries that are not in files yet, and the head over them, in the form of a journal segment, so that readers
+    /// and verification see what is behind the published head as they do on disk. `None` if there is no log.
+    fn tail(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let tail = self.database.run(async {
+            let mut tx = self.database.pool.begin().await?;
+            // Head and entries as of one instant.
+            sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+            let Some(head) = read_row(&mut tx, &self.origin, false).await? else { return Ok(None) };
+            let rows = sqlx::query(
+                "SELECT index, entry FROM claviger_audit_entry WHERE origin = $1 ORDER BY index",
+            )
+            .bind(&self.origin)
+            .fetch_all(&mut *tx)
+            .await?;
+            let first = rows.first().map_or(Ok(head.size as i64), |row| row.try_get(0))?;
+            let mut segment = journal::header(first as u64);
+            for row in &rows {
+                let entry: Vec<u8> = row.try_get(1)?;
+                let index: i64 = row.try_get(0)?;
+                journal::put_entry(&mut segment, index as u64, |buffer| buffer.extend_from_slice(&entry));
+            }
+            journal::put_head(&mut segment, head.size, &head.note);
+            Ok(Some((first as u64, segment)))
+        });
+        tail.map_err(|e| other(&e))
+    }
+}
+
 impl Files for Table {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        if path.starts_with(journal::DIR) {
+            let tail = self.tail()?.filter(|(first, _)| journal::path(*first) == path);
+            return tail.map(|(_, segment)| segment).ok_or(io::ErrorKind::NotFound.into());
+        }
         let found = self.database.run(
             sqlx::query("SELECT content FROM claviger_audit_file WHERE origin = $1 AND path = $2")
                 .bind(&self.origin)
@@ -54,18 +97,12 @@ impl Files for Table {
     }
 
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let content = self.read(path)?;
-        let start = content.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
-        Ok(content[start..content.len().min(start.saturating_add(length))].to_vec())
+        Ok(cut(&self.read(path)?, offset, length))
     }
 
     fn read_parts(&self, path: &str, parts: &[(u64, usize)]) -> io::Result<Vec<Vec<u8>>> {
         let content = self.read(path)?;
-        let cut = |(offset, length): &(u64, usize)| {
-            let start = content.len().min(usize::try_from(*offset).unwrap_or(usize::MAX));
-            content[start..content.len().min(start.saturating_add(*length))].to_vec()
-        };
-        Ok(parts.iter().map(cut).collect())
+        Ok(parts.iter().map(|(offset, length)| cut(&content, *offset, *length)).collect())
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn Writer>> {
@@ -75,8 +112,7 @@ impl Files for Table {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let moved = self.database.run(async {
             let mut tx = self.database.pool.begin().await?;
-            let both = "DELETE FROM claviger_audit_file WHERE origin = $1 AND path = $2";
-            sqlx::query(both).bind(&self.origin).bind(to).execute(&mut *tx).await?;
+            sqlx::query(REMOVE).bind(&self.origin).bind(to).execute(&mut *tx).await?;
             sqlx::query("UPDATE claviger_audit_file SET path = $3 WHERE origin = $1 AND path = $2")
                 .bind(&self.origin)
                 .bind(from)
@@ -90,7 +126,7 @@ impl Files for Table {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         let gone = self.database.run(
-            sqlx::query("DELETE FROM claviger_audit_file WHERE origin = $1 AND path = $2")
+            sqlx::query(REMOVE)
                 .bind(&self.origin)
                 .bind(path)
                 .execute(&self.database.pool),
@@ -115,6 +151,10 @@ impl Files for Table {
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        if path == journal::DIR {
+            let name = |first| journal::path(first)[journal::DIR.len() + 1..].to_owned();
+            return Ok(self.tail()?.map(|(first, _)| name(first)).into_iter().collect());
+        }
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let rows = self.database.run(
             sqlx::query("SELECT path FROM claviger_audit_file WHERE origin = $1 AND starts_with(path, $2)")

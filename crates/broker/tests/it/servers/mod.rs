@@ -1,5 +1,7 @@
 //! Servers on free ports of the loopback address, in folders of their own, gone when dropped.
 
+pub(crate) mod sshd;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;

@@ -123,7 +123,8 @@ impl Intake {
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), String> {
-        let event = Event::parse(line).map_err(|e| e.to_string())?;
+        let mut event = Event::parse(line).map_err(|e| e.to_string())?;
+        event.imported = true;
         if event.action.kind().starts_with("log.") {
             // `log.pruned` allows entries to be missing: nobody but the log may say that.
             self.counts.left_out += 1;
