@@ -1,6 +1,6 @@
 //! Tests of the broker against real servers, which each test starts for itself.
 
-mod identity;
 mod ground;
+mod identity;
 mod servers;
 mod ssh;
