@@ -8,6 +8,7 @@
 mod revocation_file;
 mod ssh;
 mod template;
+mod x509;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +40,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&ssh::KIND];
+pub static KINDS: &[&Kind] = &[&ssh::KIND, &x509::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {

@@ -4,3 +4,5 @@ mod ground;
 mod identity;
 mod servers;
 mod ssh;
+mod store;
+mod x509;

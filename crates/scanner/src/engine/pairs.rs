@@ -207,9 +207,10 @@ impl Windows {
 fn deal(entries: &[Entry], needles: &[impl Needle], buckets: Range<usize>, table: &mut [u64; 1 << 16]) {
     // A window that is twice as frequent does not fill a bucket twice as much: it adds as many pairs as others.
     let weight = |entry: &Entry| 1_u64 << (frequency::of(entry.window(needles)) / 4).clamp(0, 16);
-    let total: u64 = entries.iter().map(weight).sum();
+    let weights: Vec<u64> = entries.iter().map(weight).collect();
+    let total: u64 = weights.iter().sum();
     let (mut before, mut last, mut bucket) = (0, Vec::new(), buckets.start);
-    for entry in entries {
+    for (entry, weight) in entries.iter().zip(weights) {
         let window = entry.window(needles);
         let lower = window.to_ascii_lowercase();
         // Windows of the same letters stay together: apart they would pass twice.
@@ -217,7 +218,7 @@ fn deal(entries: &[Entry], needles: &[impl Needle], buckets: Range<usize>, table
             bucket = buckets.start + (before * buckets.len() as u64 / total) as usize;
         }
         last = lower;
-        before += weight(entry);
+        before += weight;
         let spellings = |byte: u8| {
             let is_same = entry.fold == 0 || !byte.is_ascii_alphabetic();
             let other = if is_same { byte } else { byte ^ 0x20 };

@@ -1,5 +1,6 @@
 //! Servers on free ports of the loopback address, in folders of their own, gone when dropped.
 
+pub(crate) mod nginx;
 pub(crate) mod sshd;
 
 use std::net::TcpListener;
