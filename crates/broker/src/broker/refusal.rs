@@ -88,6 +88,17 @@ impl From<Rejection> for Refusal {
     }
 }
 
+impl From<crate::policy::Refusal> for Refusal {
+    fn from(refusal: crate::policy::Refusal) -> Refusal {
+        let answer = refusal.answer();
+        Refusal {
+            failed: refusal.audit(),
+            ..Refusal::new(RefusalKind::Forbidden, answer.code.as_str(), answer.message)
+        }
+        .with_detail(refusal)
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         Refusal::new(
