@@ -1,7 +1,7 @@
 //! Tests of the broker against real servers, which each test starts for itself.
 
-mod identity;
 mod ground;
+mod identity;
 mod servers;
 mod ssh;
 mod store;
