@@ -1,7 +1,8 @@
 //! Tests of the broker against real servers, which each test starts for itself.
 
-mod identity;
+mod exec;
 mod ground;
+mod identity;
 mod servers;
 mod ssh;
 mod x509;

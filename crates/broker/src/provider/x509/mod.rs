@@ -50,6 +50,7 @@ const MAX_CERTIFICATES: u64 = 1 << 20;
 pub(crate) static KIND: Kind = Kind {
     name: "x509",
     about: "X.509 client certificates with SPIFFE ids, revocable through a CRL",
+    variables: &[],
     example: "ca_certificate: /etc/claviger/ca.crt\nca_key: {file: /etc/claviger/ca.key}\n\
               crl: /var/lib/claviger/ca.crl\nmax_ttl: 1h\n",
     parameters: "spiffe_id: spiffe://ci.example.org/repository/{repository_id}\n",
