@@ -73,8 +73,11 @@ impl Postgres {
     /// tables. `Unavailable`: no connection.
     pub async fn open(url: &str, options: &Options) -> Result<Postgres, StoreError> {
         // The URL may hold a password: the parser's own words are not shown.
-        let parsed = PgConnectOptions::from_str(url)
-            .map_err(|_| StoreError::Unfit("the URL is none of a PostgreSQL database".into()))?;
+        let unfit = || StoreError::Unfit("the URL is none of a PostgreSQL database: postgres://...".into());
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(unfit());
+        }
+        let parsed = PgConnectOptions::from_str(url).map_err(|_| unfit())?;
         let connect = parsed.disable_statement_logging().options([
             ("statement_timeout", options.statement_timeout.as_millis().to_string()),
             ("lock_timeout", options.statement_timeout.as_millis().to_string()),

@@ -5,4 +5,5 @@ mod ground;
 mod identity;
 mod servers;
 mod ssh;
+mod store;
 mod x509;

@@ -178,9 +178,12 @@ impl<'a, 'e> Search<'a, 'e> {
         *self.is_binary.get_or_init(|| memchr::memchr(0, &self.text[..self.text.len().min(8000)]).is_some())
     }
 
-    /// Whether the rule's gate lets a window pass, in which its matches must begin at the start if `anchored`.
+    /// Whether a window may hold a match at all, one that begins at its start if `anchored`.
     fn passes(&mut self, rule: usize, window: &Range<usize>, anchored: Anchored) -> bool {
         let engine = self.engine;
+        if engine.rule(rule).run.is_some_and(|run| !run.is_in(&self.text[window.clone()])) {
+            return false;
+        }
         let Some(gate) = engine.compiled[rule].gate(engine.rule(rule)) else { return true };
         let caches = &mut self.scratch.gates;
         if caches.len() <= rule {

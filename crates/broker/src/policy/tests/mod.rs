@@ -1,0 +1,5 @@
+//! Tests of the policy, each named after what it refuses.
+
+mod attacks;
+mod delegated;
+mod support;
