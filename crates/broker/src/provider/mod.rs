@@ -5,10 +5,16 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+pub mod aws;
+pub mod http;
+pub mod publish;
 mod revocation_file;
 mod ssh;
 mod template;
+pub mod token_exchange;
+pub mod vault;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +45,15 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&ssh::KIND];
+pub static KINDS: &[&Kind] = &[
+    &aws::KIND,
+    &publish::crates_io::KIND,
+    &publish::npm::KIND,
+    &publish::pypi::KIND,
+    &ssh::KIND,
+    &token_exchange::KIND,
+    &vault::KIND,
+];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {
@@ -143,7 +157,7 @@ pub trait Notes: Send + Sync {
 #[derive(Debug)]
 pub struct Field {
     /// Its name: `username`, `password`, `certificate`, ...
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: Secret,
     /// Whether it must be kept secret: masked in the CI, fingerprinted for leak matching.
@@ -160,15 +174,15 @@ pub struct Credential {
 impl Credential {
     /// Adds a field that must be kept secret.
     #[must_use]
-    pub fn secret(mut self, name: &'static str, value: Secret) -> Credential {
-        self.fields.push(Field { name, value, is_secret: true });
+    pub fn secret(mut self, name: impl Into<Cow<'static, str>>, value: Secret) -> Credential {
+        self.fields.push(Field { name: name.into(), value, is_secret: true });
         self
     }
 
     /// Adds a field that anybody may see.
     #[must_use]
-    pub fn public(mut self, name: &'static str, value: impl Into<String>) -> Credential {
-        self.fields.push(Field { name, value: Secret::text(value.into()), is_secret: false });
+    pub fn public(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Credential {
+        self.fields.push(Field { name: name.into(), value: Secret::text(value.into()), is_secret: false });
         self
     }
 
@@ -283,6 +297,13 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// The provider cannot take them, or they reach further than a role may.
     fn validate(&self, parameters: &Value) -> Result<(), SettingsError>;
+
+    /// The audience of the token that a request with these parameters must bring [along](Request::target_token) for the
+    /// target itself; `None` when the target is not shown a token of the caller.
+    fn target_audience(&self, parameters: &Value) -> Option<String> {
+        let _ = parameters;
+        None
+    }
 
     /// Issues a credential under the request's name. Called again for the same lease it gives a credential that works,
     /// whatever became of the first.

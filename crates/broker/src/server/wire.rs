@@ -160,7 +160,7 @@ fn fields<S: Serializer>(done: &&Exchanged, serializer: S) -> Result<S::Ok, S::E
     }
     let mut map = serializer.serialize_map(Some(done.credential.fields.len()))?;
     for field in &done.credential.fields {
-        map.serialize_entry(field.name, &Text(&field.value))?;
+        map.serialize_entry(field.name.as_ref(), &Text(&field.value))?;
     }
     map.end()
 }
@@ -189,7 +189,7 @@ impl<'a> ExchangeAnswer<'a> {
                 environment: &done.environment,
             },
             credential: done,
-            secret_fields: fields.iter().filter(|field| field.is_secret).map(|field| field.name).collect(),
+            secret_fields: fields.iter().filter(|field| field.is_secret).map(|field| field.name.as_ref()).collect(),
             record: RecordAnswer {
                 index: done.record.index(),
                 proof: done.record.receipt().map(|receipt| receipt.to_string()),
