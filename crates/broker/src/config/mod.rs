@@ -105,6 +105,8 @@ pub struct Config {
     pub audit: Option<AuditSection>,
     /// The keys that seal.
     pub keys: Option<Keys>,
+    /// Who keeps policy files of their own.
+    pub(crate) delegated: Vec<DelegatedFile>,
     /// What is wrong in repositories' own policy files. Their roles are missing; all else is good.
     pub delegated_problems: Vec<Problem>,
     /// The files it came from; the first is the configuration itself.

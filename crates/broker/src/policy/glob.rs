@@ -76,14 +76,11 @@ impl Glob {
         self.segments.iter().all(|segment| segment.pieces.len() == 1)
     }
 
-    /// Whether some segment is open from its beginning: `*`, `*x`. What stands there may be anything.
-    pub fn has_open_segment(&self) -> bool {
-        self.segments.iter().any(|segment| segment.pieces.len() > 1 && segment.pieces[0].is_empty())
-    }
-
-    /// Whether the first segment with a star is among the first `count`.
-    pub fn opens_before(&self, count: usize) -> bool {
-        self.segments.iter().take(count).any(|segment| segment.pieces.len() > 1)
+    /// Whether some segment is `*` alone, or the first one has a star: anything may stand there.
+    pub fn is_wide(&self) -> bool {
+        let is_lone =
+            |segment: &Segment| segment.pieces.len() > 1 && segment.pieces.iter().all(String::is_empty);
+        self.segments.iter().any(is_lone) || self.segments.first().is_some_and(|it| it.pieces.len() > 1)
     }
 
     /// Whether it covers the whole of `value`. Linear in the length of both.
