@@ -181,7 +181,7 @@ impl TestFile {
         let supposed =
             config.suppose(claims, test.issuer.as_deref().or(own)).map_err(|error| error.to_string())?;
         let context = Context { address: test.address, now: test.now.unwrap_or(now) };
-        if let Some(step) = config.objection(&supposed) {
+        if let Some(step) = config.objections(&supposed, context.now).first() {
             return wrong_token(test, &step.claim, &step.wanted, step.seen.as_deref());
         }
         let explanation = config.explain(&supposed, &test.role, &context);

@@ -2,6 +2,7 @@
 //!
 //! What is explained is a supposition: claims that nobody verified. No grant comes out of it, only words about one.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -155,17 +156,35 @@ impl Config {
         }
     }
 
-    /// Why the claims would be refused before any role is looked at, if they would: the subject contradicts the other
-    /// claims, or claims that every token of the platform has are missing.
-    pub fn objection(&self, supposed: &Supposed) -> Option<Step> {
-        let platform = self.issuers.get(&supposed.issuer)?.platform.0;
-        let mismatch = platform.subject(&supposed.claims).err()?;
-        Some(Step {
-            claim: mismatch.claim.to_owned(),
-            wanted: mismatch.wanted,
-            seen: mismatch.seen.as_ref().map(shown),
-            holds: false,
-        })
+    /// Why the claims would be refused before any role is looked at: the subject contradicts the other claims, claims that
+    /// every token of the platform has are missing, or audience and times, if they are there, are wrong.
+    pub fn objections(&self, supposed: &Supposed, now: Timestamp) -> Vec<Step> {
+        let Some(issuer) = self.issuers.get(&supposed.issuer) else { return Vec::new() };
+        let claims = &supposed.claims;
+        let mut steps = Vec::new();
+        let mut no = |claim: &str, wanted: String, seen: Option<String>| {
+            steps.push(Step { claim: claim.to_owned(), wanted, seen, holds: false });
+        };
+        if let Err(mismatch) = issuer.platform.0.subject(claims) {
+            no(mismatch.claim, mismatch.wanted, mismatch.seen.as_ref().map(shown));
+        }
+        let audience = issuer.audience.as_deref().unwrap_or(&self.audience);
+        if let Some(seen) = claims.get("aud") {
+            let one = match seen {
+                Value::Array(items) if items.len() == 1 => items.first().unwrap_or(seen),
+                other => other,
+            };
+            if one != audience {
+                no("aud", format!("\"{audience}\" and nothing else"), Some(shown(seen)));
+            }
+        }
+        let leeway = i64::try_from(issuer.leeway.seconds()).unwrap_or_default();
+        if let Some(end) = claims.get("exp").and_then(Value::as_i64) {
+            if end.saturating_add(leeway) <= now.as_second() {
+                no("exp", format!("an instant after {now}"), Some(instant(end)));
+            }
+        }
+        steps
     }
 
     /// Explains the decision on one role.
@@ -239,4 +258,9 @@ impl Config {
         let place = Some(self.place(&role.origin, "").to_string());
         Explanation { role: role.name.clone(), place, similar: None, decision, steps }
     }
+}
+
+/// Seconds since 1970 as people read them.
+fn instant(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }

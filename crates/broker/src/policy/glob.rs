@@ -76,11 +76,16 @@ impl Glob {
         self.segments.iter().all(|segment| segment.pieces.len() == 1)
     }
 
-    /// Whether some segment is `*` alone, or the first one has a star: anything may stand there.
+    /// Whether anything may stand where it matters most: some segment is `*` alone, or the pattern begins with `*`, or
+    /// the first of several segments has a star.
     pub fn is_wide(&self) -> bool {
-        let is_lone =
-            |segment: &Segment| segment.pieces.len() > 1 && segment.pieces.iter().all(String::is_empty);
-        self.segments.iter().any(is_lone) || self.segments.first().is_some_and(|it| it.pieces.len() > 1)
+        let has_star = |segment: &Segment| segment.pieces.len() > 1;
+        let is_lone = |segment: &Segment| has_star(segment) && segment.pieces.iter().all(String::is_empty);
+        let begins = self
+            .segments
+            .first()
+            .is_some_and(|first| has_star(first) && (first.pieces[0].is_empty() || self.segments.len() > 1));
+        begins || self.segments.iter().any(is_lone)
     }
 
     /// Whether it covers the whole of `value`. Linear in the length of both.

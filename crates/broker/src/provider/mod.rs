@@ -5,11 +5,13 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+mod exec;
 mod revocation_file;
 mod ssh;
 mod template;
 mod x509;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +42,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&ssh::KIND, &x509::KIND];
+pub static KINDS: &[&Kind] = &[&exec::KIND, &ssh::KIND, &x509::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {
@@ -144,7 +146,7 @@ pub trait Notes: Send + Sync {
 #[derive(Debug)]
 pub struct Field {
     /// Its name: `username`, `password`, `certificate`, ...
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: Secret,
     /// Whether it must be kept secret: masked in the CI, fingerprinted for leak matching.
@@ -161,15 +163,15 @@ pub struct Credential {
 impl Credential {
     /// Adds a field that must be kept secret.
     #[must_use]
-    pub fn secret(mut self, name: &'static str, value: Secret) -> Credential {
-        self.fields.push(Field { name, value, is_secret: true });
+    pub fn secret(mut self, name: impl Into<Cow<'static, str>>, value: Secret) -> Credential {
+        self.fields.push(Field { name: name.into(), value, is_secret: true });
         self
     }
 
     /// Adds a field that anybody may see.
     #[must_use]
-    pub fn public(mut self, name: &'static str, value: impl Into<String>) -> Credential {
-        self.fields.push(Field { name, value: Secret::text(value.into()), is_secret: false });
+    pub fn public(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Credential {
+        self.fields.push(Field { name: name.into(), value: Secret::text(value.into()), is_secret: false });
         self
     }
 

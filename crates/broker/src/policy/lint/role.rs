@@ -22,6 +22,19 @@ const EVENTS: &[&str] = &[
     "run_attempt",
 ];
 
+/// Claims that name an owner or a project: with a star in them, names that strangers may register match.
+const NAMES: &[&str] = &[
+    "sub",
+    "repository",
+    "repository_owner",
+    "project_path",
+    "namespace_path",
+    "job_project_path",
+    "job_namespace_path",
+    "organization_slug",
+    "pipeline_slug",
+];
+
 /// Platforms whose jobs say whose machine they run on.
 const WITH_RUNNERS: &[&str] = &["github", "gitlab", "buildkite"];
 
@@ -156,7 +169,7 @@ pub(super) fn owner_reach(view: &View<'_>, out: &mut Vec<Said>) {
 
 pub(super) fn wildcard_reach(view: &View<'_>, out: &mut Vec<Said>) {
     for (claim, matcher) in wanted(view.role) {
-        for glob in matcher.globs().filter(|glob| glob.is_wide()) {
+        for glob in matcher.globs().filter(|glob| glob.is_wide() || NAMES.contains(&claim)) {
             let what = format!(
                 "`{claim}` may be anything where `{glob}` has its `*`; say more of it, or list the values"
             );

@@ -36,7 +36,10 @@ fn each_remark_has_a_policy_that_earns_it() {
         ),
         ("error claim-type 16", good("ref_protected: true", "")),
         ("error claim-type 16", good("environment: {one_of: [a, 1]}", "")),
-        ("error ids-across-issuers 15", good("", "").replace("issuer: github", "issuer: [github, test]")),
+        (
+            "error ids-across-issuers 15",
+            good("sub: x", "").replace("issuer: github", "issuer: [github, test]"),
+        ),
         (
             "note unbound-id",
             good("repository: acme/shop", "    mutable: accepted\n").replace("repository_id: \"1\", ", ""),
@@ -45,6 +48,8 @@ fn each_remark_has_a_policy_that_earns_it() {
         ("warning wildcard-reach 16", good("environment: {glob: \"*\"}", "")),
         ("warning wildcard-reach 16", good("environment: {glob: \"*-prod\"}", "")),
         ("warning wildcard-reach 16", good("workflow_ref: {glob: \"acme/*/x\"}, job_workflow_ref: a", "")),
+        ("warning wildcard-reach 16", good("repository: {glob: \"acme/shop-*\"}", "")),
+        ("warning wildcard-reach 16", good("sub: {glob: \"repo:acme*\"}", "")),
         ("", good("environment: {glob: \"prod-*\"}", "")),
         ("warning unprotected-ref 16", good("ref: refs/heads/main", "")),
         ("warning unprotected-ref 16", good("ref: refs/heads/main, ref_protected: \"false\"", "")),
@@ -86,7 +91,7 @@ fn protected_environments_are_strict() {
     let prod = good("ref: refs/heads/main", "").replace("dev", "prod");
     assert_eq!(remarks(&prod), ["warning unprotected-ref 16"], "it reads only");
     let write = prod.replace("access: read", "runner_environment: hosted");
-    assert_eq!(remarks(&write), ["error unprotected-ref 16", "error write-without-environment 16"]);
+    assert_eq!(remarks(&write), ["error write-without-environment 16", "error unprotected-ref 16"]);
     let accepted =
         format!("{write}    accept: {{unprotected-ref: tags only, write-without-environment: none there}}\n");
     let config = config(&accepted);
