@@ -112,6 +112,7 @@ pub(super) fn config(name: &str, text: String, base: &Path) -> Result<Config, Co
         audit: file.audit,
         keys: file.keys,
         job_status: file.job_status,
+        delegated: file.delegated,
         delegated_problems: loader.delegated,
         documents: loader.documents,
     })

@@ -110,6 +110,8 @@ pub struct Config {
     pub keys: Option<Keys>,
     /// Where it can be asked whether jobs have ended, by issuer.
     pub job_status: BTreeMap<String, JobStatusSection>,
+    /// Who keeps policy files of their own.
+    pub(crate) delegated: Vec<DelegatedFile>,
     /// What is wrong in repositories' own policy files. Their roles are missing; all else is good.
     pub delegated_problems: Vec<Problem>,
     /// The files it came from; the first is the configuration itself.
