@@ -48,8 +48,8 @@ const PAIRS: [&[u8; 36]; 36] = [
     b"kklkkkjjlgijkkkmfklkkjijghmiikpkjilq",
 ];
 
-/// The least for a part of one of [`WORDS`].
-const OF_WORD: i32 = 12;
+/// What is added for a part of one of [`WORDS`].
+const OF_WORD: i32 = 8;
 
 /// The same for each class by itself.
 const SINGLES: &[u8; 36] = b"popoqonopkmpoppolppqpmmnnlqpmnsmnoor";
@@ -116,6 +116,78 @@ const WORDS: &[&[u8]] = &[
     b"program",
     b"section",
     b"machine",
+    b"passes",
+    b"access",
+    b"_access",
+    b"_key",
+    b"shared",
+    b"ings_",
+    b"options",
+    b"password",
+    b"application",
+    b"package",
+    b"connect",
+    b"possible",
+    b"assigned",
+    b"security",
+    b"signal",
+    b"verify",
+    b"identify",
+    b"private",
+    b"channel",
+    b"fixed",
+    b"stack",
+    b"status",
+    b"client",
+    b"replace",
+    b"potential",
+    b"execute",
+    b"present",
+    b"split",
+    b"docs",
+    b"keys",
+    b"map_",
+    b"binary",
+    b"organization",
+    b"create_user",
+    b"authorization",
+    b"logic",
+    b"login",
+    b"is_not",
+    b"notify",
+    b"slave",
+    b"credential",
+    b"_app",
+    b"_map",
+    b"_sig",
+    b"required",
+    b"main_",
+    b"create",
+    b"use_",
+    b"line_",
+    b"node_",
+    b"mode_",
+    b"code_",
+    b"test_",
+    b"key_",
+    b"api_",
+    b"_auth",
+    b"_token",
+    b"_not",
+    b"_path",
+    b"_data",
+    b"wait_",
+    b"that_is",
+    b"then_in",
+    b"by_the",
+    b"ing_the",
+    b"email_",
+    b"mailer",
+    b"discard",
+    b"discover",
+    b"network",
+    b"enable",
+    b"enabled",
 ];
 
 /// Parts of [`WORDS`] of three and four bytes.
@@ -146,7 +218,7 @@ const CLASS: [u8; 256] = {
 pub(super) fn of(bytes: &[u8]) -> i32 {
     let lower = bytes.to_ascii_lowercase();
     let of_pairs = of_pairs(bytes);
-    if PARTS.contains(lower.as_slice()) { of_pairs.max(OF_WORD) } else { of_pairs }
+    if PARTS.contains(lower.as_slice()) { of_pairs + OF_WORD } else { of_pairs }
 }
 
 /// The same, from pairs of bytes alone.
