@@ -3,7 +3,9 @@
 mod aws;
 mod ground;
 mod identity;
+mod publish;
 mod servers;
 mod ssh;
 mod store;
+mod token_exchange;
 mod vault;
