@@ -6,6 +6,7 @@
 mod args;
 mod args_audit;
 mod args_client;
+mod args_serve;
 mod commands;
 mod config;
 mod progress;
@@ -61,6 +62,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Audit(audit) => commands::audit::run(&audit),
         Verb::Exchange(exchange) => commands::client::exchange(&exchange),
         Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
+        Verb::Serve(serve) => commands::serve::run(&serve),
         Verb::Renew(renew) => commands::client::renew(&renew),
         Verb::Revoke(revoke) => commands::client::revoke(&revoke),
         Verb::Completions { shell } => commands::about::completions(shell),

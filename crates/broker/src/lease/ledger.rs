@@ -4,6 +4,7 @@
 //! any number of callers share a sync and no runtime thread is ever blocked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -77,6 +78,20 @@ pub trait Ledger: Send + Sync {
     }
 }
 
+/// A ledger that keeps nothing: for a broker that is tried out, and for measuring the code alone.
+#[derive(Debug, Default)]
+pub struct MemoryLedger {
+    count: AtomicU64,
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn record(&self, events: Vec<Event>) -> Result<Vec<Recorded>, LedgerError> {
+        let first = self.count.fetch_add(events.len() as u64, Ordering::Relaxed);
+        Ok((first..).take(events.len()).map(Recorded::at).collect())
+    }
+}
+
 struct Waiting {
     events: Vec<Event>,
     answer: oneshot::Sender<Result<Vec<Recorded>, LedgerError>>,
@@ -87,6 +102,8 @@ pub struct AuditLedger {
     /// Taken when it is closed.
     queue: Option<mpsc::Sender<Waiting>>,
     thread: Option<JoinHandle<()>>,
+    /// Whether the last attempt succeeded.
+    healthy: AtomicBool,
 }
 
 /// Callers that wait beyond these wait in line for the queue.
@@ -102,7 +119,7 @@ impl AuditLedger {
         let thread = std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || serve(&mut { waiting }, &|events| recorder.record_all(events)))?;
-        Ok(AuditLedger { queue: Some(queue), thread: Some(thread) })
+        Ok(AuditLedger { queue: Some(queue), thread: Some(thread), healthy: AtomicBool::new(true) })
     }
 }
 
@@ -126,7 +143,16 @@ impl Ledger for AuditLedger {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(gone)?;
         queue.send(Waiting { events, answer }).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let result = answered.await.map_err(|_| gone())?;
+        // An event that cannot be written down says nothing about the log.
+        if !matches!(result, Err(LedgerError::Refused(_))) {
+            self.healthy.store(result.is_ok(), Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
     }
 }
 

@@ -6,6 +6,7 @@
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
 pub mod aws;
+mod exec;
 pub mod http;
 pub mod publish;
 mod revocation_file;
@@ -13,6 +14,7 @@ mod ssh;
 mod template;
 pub mod token_exchange;
 pub mod vault;
+mod x509;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -46,13 +48,15 @@ pub struct Kind {
 
 /// Every kind of provider, in the order the help lists them.
 pub static KINDS: &[&Kind] = &[
-    &aws::KIND,
-    &publish::crates_io::KIND,
-    &publish::npm::KIND,
-    &publish::pypi::KIND,
     &ssh::KIND,
-    &token_exchange::KIND,
+    &x509::KIND,
+    &aws::KIND,
     &vault::KIND,
+    &token_exchange::KIND,
+    &publish::pypi::KIND,
+    &publish::npm::KIND,
+    &publish::crates_io::KIND,
+    &exec::KIND,
 ];
 
 /// A provider's part of the configuration.

@@ -189,7 +189,11 @@ impl<'a> ExchangeAnswer<'a> {
                 environment: &done.environment,
             },
             credential: done,
-            secret_fields: fields.iter().filter(|field| field.is_secret).map(|field| field.name.as_ref()).collect(),
+            secret_fields: fields
+                .iter()
+                .filter(|field| field.is_secret)
+                .map(|field| field.name.as_ref())
+                .collect(),
             record: RecordAnswer {
                 index: done.record.index(),
                 proof: done.record.receipt().map(|receipt| receipt.to_string()),
@@ -364,8 +368,12 @@ pub struct ErrorAnswer {
 pub struct FailedAnswer {
     /// Its name.
     pub claim: String,
+    /// What is wanted, where the caller may know that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
     /// What the token says.
-    pub found: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
 }
 
 /// The HTTP status and the RFC's word for a kind of refusal.
@@ -388,9 +396,13 @@ impl ErrorAnswer {
             code: refusal.code.to_owned(),
             retry: refusal.kind.is_passing(),
             failed: refusal
-                .failed
+                .told
                 .iter()
-                .map(|claim| FailedAnswer { claim: claim.claim.clone(), found: claim.found.clone() })
+                .map(|told| FailedAnswer {
+                    claim: told.claim.clone(),
+                    wanted: told.wanted.clone(),
+                    found: told.seen.clone(),
+                })
                 .collect(),
             request_id: request_id.to_owned(),
         }

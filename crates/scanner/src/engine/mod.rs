@@ -11,6 +11,7 @@ mod excerpt;
 mod frequency;
 mod gate;
 mod lines;
+mod matcher;
 mod overlap;
 mod pairs;
 mod prefilter;

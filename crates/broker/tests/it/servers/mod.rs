@@ -1,6 +1,7 @@
 //! Servers on free ports of the loopback address, in folders of their own, gone when dropped.
 
 pub(crate) mod aws;
+pub(crate) mod nginx;
 pub(crate) mod oauth;
 pub(crate) mod openbao;
 pub(crate) mod process;
