@@ -116,15 +116,21 @@ async fn a_signed_request_says_all_that_the_role_does() {
 async fn wrong_keys_clock_and_roles_are_the_brokers_fault() {
     let ground = Ground::start().await;
     let ask = asking(json!({"role": ROLE}));
-    let class = |done: Result<Issued, ProviderError>| done.map(drop).map_err(|error| (error.class(), error.to_string()));
-    for (id, secret, code) in
-        [(ID, "wrong", "SignatureDoesNotMatch"), ("AKIDOTHER", ground.secret.as_str(), "InvalidClientTokenId")]
-    {
+    let class = |done: Result<Issued, ProviderError>| {
+        done.map(drop).map_err(|error| (error.class(), error.to_string()))
+    };
+    for (id, secret, code) in [
+        (ID, "wrong", "SignatureDoesNotMatch"),
+        ("AKIDOTHER", ground.secret.as_str(), "InvalidClientTokenId"),
+    ] {
         let done = class(ask.issue(&*provider(ground.sts.url(), credentials(id, secret))).await);
         let (class, words) = done.unwrap_err();
         assert!(class == "misconfigured" && words.contains(code), "{words}");
     }
-    let late = Asking { now: Timestamp::now() - jiff::SignedDuration::from_hours(1), ..asking(json!({"role": ROLE})) };
+    let late = Asking {
+        now: Timestamp::now() - jiff::SignedDuration::from_hours(1),
+        ..asking(json!({"role": ROLE}))
+    };
     let (late, words) = class(late.issue(&*ground.signing()).await).unwrap_err();
     assert!(late == "misconfigured" && words.contains("RequestExpired"), "{words}");
     let elsewhere = asking(json!({"role": "arn:aws:iam::999999999999:role/x"}));
@@ -223,7 +229,8 @@ async fn the_brokers_own_session_is_kept() {
     for _ in 0..3 {
         asking(json!({"role": ROLE})).issue(&*provider).await.unwrap();
     }
-    let actions: Vec<_> = ground.sts.seen().into_iter().map(|mut form| form.remove("Action").unwrap()).collect();
+    let actions: Vec<_> =
+        ground.sts.seen().into_iter().map(|mut form| form.remove("Action").unwrap()).collect();
     assert_eq!(actions, ["AssumeRoleWithWebIdentity", "AssumeRole", "AssumeRole", "AssumeRole"]);
     // Near the end of an hour: new keys first.
     let later = Timestamp::now() + jiff::SignedDuration::from_mins(56);
@@ -249,7 +256,7 @@ async fn check_tells_keys_that_work_from_others() {
 fn exactly_one_account_and_only_its_accounts() {
     let base = json!({"region": "us-east-1"});
     assert!(build("aws", &base).is_err());
-    let mut both = base.clone();
+    let mut both = base;
     both["caller_token"] = json!({});
     both["accounts"] = json!(["123456789012"]);
     let provider = build("aws", &both).unwrap();
@@ -263,8 +270,10 @@ fn exactly_one_account_and_only_its_accounts() {
 async fn moto_reads_our_requests() {
     let Some(cloud) = Cloud::moto() else { return };
     let owner = cloud.keys();
-    let provider =
-        provider(&cloud.url(), credentials(&owner.access_key_id, owner.secret_access_key.expose_text().unwrap()));
+    let provider = provider(
+        &cloud.url(),
+        credentials(&owner.access_key_id, owner.secret_access_key.expose_text().unwrap()),
+    );
     let ask = asking(json!({"role": ROLE, "tags": {"Repository": "{repository}"}}));
     let issued = ask.issue(&*provider).await.unwrap();
     let form = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")];
@@ -324,8 +333,14 @@ async fn trust(cloud: &Cloud) -> Keys {
         {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:user/broker"},
          "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
          "Condition": {"StringEquals": {"sts:ExternalId": "right"}}}]});
-    iam(&[("Action", "CreateRole"), ("RoleName", "deploy"), ("AssumeRolePolicyDocument", &policy.to_string())]).await;
-    let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    iam(&[
+        ("Action", "CreateRole"),
+        ("RoleName", "deploy"),
+        ("AssumeRolePolicyDocument", &policy.to_string()),
+    ])
+    .await;
+    let all =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
     iam(&[
         ("Action", "PutRolePolicy"),
         ("RoleName", "deploy"),
@@ -364,10 +379,12 @@ async fn ministack_reads_the_trust_policy() {
     }
     // The same without a broker.
     let endpoint = Endpoint::at("sts", "us-east-1", &cloud.url()).unwrap();
-    let wanted = Wanted { role_arn: role, session_name: "job-1", seconds: 900, policy: None, policy_arns: &[] };
+    let wanted =
+        Wanted { role_arn: role, session_name: "job-1", seconds: 900, policy: None, policy_arns: &[] };
     let token = token("sts.amazonaws.com", "repo:example/app");
-    let session =
-        sts::assume_role_with_web_identity(&fetch(), &endpoint, &wanted, &token, Timestamp::now()).await.unwrap();
+    let session = sts::assume_role_with_web_identity(&fetch(), &endpoint, &wanted, &token, Timestamp::now())
+        .await
+        .unwrap();
     assert!(session.arn.ends_with("/job-1"));
 }
 

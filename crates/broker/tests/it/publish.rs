@@ -83,12 +83,16 @@ async fn pypi_mint(State(registry): State<Shared>, body: Bytes) -> Answer {
     if let Some(code) = registry.fault.take() {
         return status(code, json!("fault"));
     }
-    let Ok(body) = serde_json::from_slice::<Value>(&body) else { return refuse("invalid-payload", "body is not JSON") };
+    let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+        return refuse("invalid-payload", "body is not JSON");
+    };
     let Some(token) = body["token"].as_str() else { return refuse("invalid-payload", "token is missing") };
     match registry.take(token, "pypi") {
         Ok(()) => status(200, json!({"success": true, "token": registry.give("pypi-")})),
         Err("reused") => refuse("invalid-reuse-token", "invalid token: already used"),
-        Err("publisher") => refuse("invalid-publisher", &format!("valid token, but no corresponding publisher {token}")),
+        Err("publisher") => {
+            refuse("invalid-publisher", &format!("valid token, but no corresponding publisher {token}"))
+        }
         Err(_) => refuse("invalid-token", "malformed or invalid token"),
     }
 }
@@ -97,7 +101,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-async fn npm_exchange(State(registry): State<Shared>, Path(name): Path<String>, headers: HeaderMap) -> Answer {
+async fn npm_exchange(
+    State(registry): State<Shared>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
     let mut registry = registry.lock().unwrap();
     if let Some(code) = registry.fault.take() {
         return status(code, json!({"message": "fault"}));
@@ -202,7 +210,10 @@ async fn each_registry_takes_a_token_once() {
             assert!(!words.contains(&text), "{kind}: {words}");
         }
         let none = Asking::new(testing::identity(json!({"sub": "ci"})), parameters).issue(&*provider).await;
-        assert!(matches!(&none, Err(ProviderError::Denied(words)) if words.contains(&audience)), "{kind}: {none:?}");
+        assert!(
+            matches!(&none, Err(ProviderError::Denied(words)) if words.contains(&audience)),
+            "{kind}: {none:?}"
+        );
         assert!(provider.check().await.iter().all(|check| check.problem.is_none()), "{kind}");
     }
 }
@@ -241,7 +252,9 @@ async fn a_registry_in_trouble_is_not_asked_again_with_the_same_token() {
     for (kind, parameters, _) in all() {
         let provider = provider(kind, server.url());
         let audience = provider.target_audience(&parameters).unwrap();
-        for (fault, class) in [(500, "transient"), (503, "transient"), (429, "transient"), (405, "misconfigured")] {
+        for (fault, class) in
+            [(500, "transient"), (503, "transient"), (429, "transient"), (405, "misconfigured")]
+        {
             registry.lock().unwrap().fault = Some(fault);
             let ask = asking(parameters.clone(), token(&audience, "example/app"));
             assert_eq!(ask.issue(&*provider).await.unwrap_err().class(), class, "{kind} {fault}");
@@ -253,7 +266,8 @@ async fn a_registry_in_trouble_is_not_asked_again_with_the_same_token() {
 #[tokio::test]
 async fn the_wrong_audience_is_found_by_check() {
     let (server, _) = start().await;
-    let settings = json!({"registry": server.url(), "connection": {"internal": true}, "audience": "testpypi"});
+    let settings =
+        json!({"registry": server.url(), "connection": {"internal": true}, "audience": "testpypi"});
     let provider = build("pypi", &settings).unwrap();
     let checks = provider.check().await;
     assert!(checks[0].problem.as_ref().unwrap().contains("`pypi`"), "{checks:?}");

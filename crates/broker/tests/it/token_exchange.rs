@@ -133,7 +133,10 @@ async fn the_servers_no_is_understood() {
     let ProviderError::Denied(words) = refused(elsewhere, ground.token()).await else { panic!() };
     assert!(words.starts_with("invalid_target"), "{words}");
     // Less than was asked for.
-    let ProviderError::Denied(words) = refused(scope(&["invoices:read", "admin"]), ground.token()).await else { panic!() };
+    let ProviderError::Denied(words) = refused(scope(&["invoices:read", "admin"]), ground.token()).await
+    else {
+        panic!()
+    };
     assert!(words.contains("admin"), "{words}");
     let mut enough = scope(&["invoices:read", "admin"]);
     enough["less_is_enough"] = json!(true);
@@ -144,7 +147,10 @@ async fn the_servers_no_is_understood() {
     wrong["secret"]["value"] = json!("wrong");
     let wrong = build("token_exchange", &settings(&ground.server.url(), wrong)).unwrap();
     let error = asking(read(), ground.token()).issue(&*wrong).await.unwrap_err();
-    assert!(matches!(&error, ProviderError::Misconfigured(words) if words.contains("invalid_client")), "{error}");
+    assert!(
+        matches!(&error, ProviderError::Misconfigured(words) if words.contains("invalid_client")),
+        "{error}"
+    );
     assert!(wrong.check().await.iter().any(|check| check.problem.is_some() && !check.is_warning));
 }
 
@@ -272,7 +278,8 @@ async fn a_token_that_outlives_its_role_needs_a_way_back() {
     let (server, script) = stand_in().await;
     let mut settings = settings(server.url(), json!({"id": "x", "authentication": "none"}));
     let provider = build("token_exchange", &settings).unwrap();
-    let long = json!({"access_token": "t", "issued_token_type": JWT, "token_type": "N_A", "expires_in": 3600});
+    let long =
+        json!({"access_token": "t", "issued_token_type": JWT, "token_type": "N_A", "expires_in": 3600});
     script.lock().unwrap().answers.push_back((200, long.clone()));
     let ask = asking(read(), Secret::text("a.b.c".into()));
     let issued = ask.issue(&*provider).await.unwrap();
@@ -309,7 +316,10 @@ fn settings_that_cannot_work() {
     ] {
         assert!(good(bad.clone()).is_err(), "{bad}");
     }
-    let provider = build("token_exchange", &settings("http://127.0.0.1:1", json!({"id": "x", "authentication": "none"})));
+    let provider = build(
+        "token_exchange",
+        &settings("http://127.0.0.1:1", json!({"id": "x", "authentication": "none"})),
+    );
     let provider = provider.unwrap();
     assert!(provider.validate(&json!({})).is_err());
     assert!(provider.validate(&json!({"scope": ["a b"]})).is_err());

@@ -89,7 +89,8 @@ fn postgres() -> Option<url::Url> {
 async fn databases(bao: &OpenBao, server: &url::Url, prefix: &str) {
     let (host, port) = (server.host_str().unwrap(), server.port().unwrap_or(5432));
     bao.write("sys/mounts/database", json!({"type": "database"})).await;
-    let address = format!("postgresql://{{{{username}}}}:{{{{password}}}}@{host}:{port}/postgres?sslmode=disable");
+    let address =
+        format!("postgresql://{{{{username}}}}:{{{{password}}}}@{host}:{port}/postgres?sslmode=disable");
     bao.write(
         "database/config/main",
         json!({
@@ -100,7 +101,8 @@ async fn databases(bao: &OpenBao, server: &url::Url, prefix: &str) {
     )
     .await;
     let create = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';";
-    let role = json!({"db_name": "main", "creation_statements": [create], "default_ttl": "10m", "max_ttl": "1h"});
+    let role =
+        json!({"db_name": "main", "creation_statements": [create], "default_ttl": "10m", "max_ttl": "1h"});
     bao.write("database/roles/app", role).await;
 }
 
@@ -285,7 +287,8 @@ async fn check_says_what_is_missing() {
 /// The engine for JWT logins, which trusts `issuer`.
 async fn trust(bao: &OpenBao, issuer: &TestIssuer, role: &str, policies: &[&str]) {
     bao.call(bao.root(), Method::POST, "sys/auth/jwt", json!({"type": "jwt"})).await;
-    bao.write("auth/jwt/config", json!({"oidc_discovery_url": issuer.url(), "bound_issuer": issuer.url()})).await;
+    bao.write("auth/jwt/config", json!({"oidc_discovery_url": issuer.url(), "bound_issuer": issuer.url()}))
+        .await;
     bao.write(
         &format!("auth/jwt/role/{role}"),
         json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["https://vault.test"],
@@ -305,9 +308,11 @@ async fn the_broker_logs_in_with_its_own_token() {
     trust(&bao, &issuer, "claviger", &["broker"]).await;
     bao.write("secret/data/ci/7", json!({"data": {"password": "x"}})).await;
     let file = bao.folder().join("jwt");
-    let write = |token: &Secret| std::fs::write(&file, format!("{}\n", token.expose_text().unwrap())).unwrap();
+    let write =
+        |token: &Secret| std::fs::write(&file, format!("{}\n", token.expose_text().unwrap())).unwrap();
     write(&token(&issuer, "https://vault.test", "7"));
-    let provider = build("vault", &settings(&bao, ("jwt", json!({"role": "claviger", "token_file": file})))).unwrap();
+    let provider =
+        build("vault", &settings(&bao, ("jwt", json!({"role": "claviger", "token_file": file})))).unwrap();
     let ask = asking(json!({"read": "secret/data/ci/7", "policies": ["app"]}));
     ask.issue(&*provider).await.unwrap();
 

@@ -65,7 +65,12 @@ impl Cloud {
     }
 
     /// A signed call of the JSON protocol.
-    pub(crate) async fn json(&self, service: &str, target: &str, body: serde_json::Value) -> serde_json::Value {
+    pub(crate) async fn json(
+        &self,
+        service: &str,
+        target: &str,
+        body: serde_json::Value,
+    ) -> serde_json::Value {
         let kind = "application/x-amz-json-1.1";
         let (status, body) = self.send(service, &self.keys, kind, Some(target), body.to_string()).await;
         assert_eq!(status, 200, "{target}: {body}");

@@ -174,7 +174,8 @@ fn random() -> String {
 /// The id of the key that signed the request.
 fn signed_by(inner: &Inner, headers: &HeaderMap, body: &[u8]) -> Result<String, Answer> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let authorization = header("authorization").ok_or_else(|| error(403, "MissingAuthenticationToken", ""))?;
+    let authorization =
+        header("authorization").ok_or_else(|| error(403, "MissingAuthenticationToken", ""))?;
     let parts = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=");
     let parts = parts.and_then(|rest| {
         let (credential, rest) = rest.split_once(", SignedHeaders=")?;
@@ -194,9 +195,9 @@ fn signed_by(inner: &Inner, headers: &HeaderMap, body: &[u8]) -> Result<String, 
         return Err(error(403, "InvalidClientTokenId", "session token"));
     }
     let names: Vec<&str> = signed.split(';').collect();
-    let must = ["content-type", "host", "x-amz-date"].into_iter().chain(
-        known.session_token.as_ref().map(|_| "x-amz-security-token"),
-    );
+    let must = ["content-type", "host", "x-amz-date"]
+        .into_iter()
+        .chain(known.session_token.as_ref().map(|_| "x-amz-security-token"));
     if must.into_iter().any(|name| !names.contains(&name)) || !names.is_sorted() {
         return Err(incomplete());
     }
@@ -211,7 +212,11 @@ fn signed_by(inner: &Inner, headers: &HeaderMap, body: &[u8]) -> Result<String, 
     for part in [day, region, "sts", "aws4_request", &text] {
         key = hmac(&key, part.as_bytes());
     }
-    if hex::encode(key) == signature { Ok(id.to_owned()) } else { Err(error(403, "SignatureDoesNotMatch", "")) }
+    if hex::encode(key) == signature {
+        Ok(id.to_owned())
+    } else {
+        Err(error(403, "SignatureDoesNotMatch", ""))
+    }
 }
 
 /// Reads `20150830T123600Z`.
