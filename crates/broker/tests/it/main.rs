@@ -7,10 +7,14 @@
     reason = "tests panic, say what they skip, and take `json!` as it comes"
 )]
 
+mod aws;
 mod exec;
 mod ground;
 mod identity;
+mod publish;
 mod servers;
 mod ssh;
 mod store;
+mod token_exchange;
+mod vault;
 mod x509;
