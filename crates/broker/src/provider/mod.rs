@@ -5,6 +5,8 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+mod database;
+mod postgres;
 mod revocation_file;
 mod ssh;
 mod template;
@@ -40,7 +42,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&ssh::KIND, &x509::KIND];
+pub static KINDS: &[&Kind] = &[&postgres::KIND, &ssh::KIND, &x509::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {

@@ -2,6 +2,7 @@
 
 mod ground;
 mod identity;
+mod postgres;
 mod servers;
 mod ssh;
 mod store;
