@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::ProviderError;
 use crate::lease::LeaseId;
 
-/// How long opening a connection may take, name look-up, TLS and login together; also how long a free one is awaited.
+/// How long opening a connection may take, name look-up, TLS and login together.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// How long a statement may take at the server, unless the configuration says otherwise.
 pub(super) const STATEMENT_S: u64 = 10;

@@ -16,6 +16,8 @@ use super::{CONNECT, said};
 
 /// A connection that lay idle for longer is asked whether it still lives.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// How long a free connection is awaited: others may be many, and that is no fault of the server.
+const WAIT: Duration = Duration::from_secs(10);
 /// How long it may take to answer that, and to say farewell.
 const QUICK: Duration = Duration::from_secs(1);
 
@@ -75,7 +77,7 @@ impl<C: Speaks> Pool<C> {
     /// See [`Failure`].
     pub(crate) async fn run(&self, sql: &str) -> Result<Vec<C::Row>, Failure> {
         let busy = |_| Failure::Unreachable("all connections to it are busy".into());
-        let permit = timeout(CONNECT, self.permits.acquire()).await.map_err(busy)?;
+        let permit = timeout(WAIT, self.permits.acquire()).await.map_err(busy)?;
         let _permit = permit.map_err(|_| Failure::Unreachable("closed".into()))?;
         if let Some(connection) = self.living().await {
             match self.once(connection, sql).await {

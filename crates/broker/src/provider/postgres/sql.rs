@@ -82,12 +82,12 @@ pub(super) fn oid(name: &str) -> String {
 
 /// Locks a role out, ends its sessions and drops it; answers its oid.
 ///
-/// The lock is committed on its own: only then does no new session begin after those that are ended. The drop is the
-/// last, since a session that outlives its role keeps the rights of its `SET role`.
+/// The lock is committed on its own: only then does no new session begin after those that are ended. It needs no sync of
+/// its own, since the drop's covers it, and without that one nothing is reported as done. The drop is the last, since a session that outlives its role keeps the rights of its `SET role`.
 pub(super) fn remove(name: &str) -> String {
     let (role, text) = (identifier(name), literal(name));
     format!(
-        "BEGIN; ALTER ROLE {role} NOLOGIN VALID UNTIL '-infinity'; COMMIT;\n{};\n\
+        "BEGIN; SET LOCAL synchronous_commit = off; ALTER ROLE {role} NOLOGIN VALID UNTIL '-infinity'; COMMIT;\n{};\n\
          SELECT pid::text, pg_terminate_backend(pid, {END_MS})::text FROM pg_stat_activity WHERE usename = {text};\n\
          DROP ROLE IF EXISTS {role}",
         oid(name)
