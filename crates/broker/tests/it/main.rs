@@ -2,6 +2,7 @@
 
 mod ground;
 mod identity;
+mod lease;
 mod servers;
 mod ssh;
 mod store;
