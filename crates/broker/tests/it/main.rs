@@ -10,6 +10,7 @@ mod aws;
 mod exec;
 mod ground;
 mod identity;
+mod lease;
 mod postgres;
 mod publish;
 mod servers;
