@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Exec(Box<crate::args_client::Exec>),
     /// Exchange the CI job's identity for a credential, for the steps that follow
     Exchange(Box<crate::args_client::Exchange>),
+    /// Run the broker: exchange identities of CI jobs for credentials that expire
+    Serve(Box<crate::args_serve::Serve>),
     /// Prolong a lease
     Renew(crate::args_client::Renew),
     /// Give a lease back

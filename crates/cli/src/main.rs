@@ -7,6 +7,7 @@ mod args;
 mod args_audit;
 mod args_broker;
 mod args_client;
+mod args_serve;
 mod commands;
 mod config;
 mod progress;
@@ -64,6 +65,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Provider(provider) => commands::broker::provider::run(&provider),
         Verb::Exchange(exchange) => commands::client::exchange(&exchange),
         Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
+        Verb::Serve(serve) => commands::serve::run(&serve),
         Verb::Renew(renew) => commands::client::renew(&renew),
         Verb::Revoke(revoke) => commands::client::revoke(&revoke),
         Verb::Completions { shell } => commands::about::completions(shell),

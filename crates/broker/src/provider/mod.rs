@@ -5,10 +5,15 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+pub mod aws;
 mod exec;
+pub mod http;
+pub mod publish;
 mod revocation_file;
 mod ssh;
 mod template;
+pub mod token_exchange;
+pub mod vault;
 mod x509;
 
 use std::borrow::Cow;
@@ -42,7 +47,17 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&exec::KIND, &ssh::KIND, &x509::KIND];
+pub static KINDS: &[&Kind] = &[
+    &ssh::KIND,
+    &x509::KIND,
+    &aws::KIND,
+    &vault::KIND,
+    &token_exchange::KIND,
+    &publish::pypi::KIND,
+    &publish::npm::KIND,
+    &publish::crates_io::KIND,
+    &exec::KIND,
+];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {
@@ -286,6 +301,13 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// The provider cannot take them, or they reach further than a role may.
     fn validate(&self, parameters: &Value) -> Result<(), SettingsError>;
+
+    /// The audience of the token that a request with these parameters must bring [along](Request::target_token) for the
+    /// target itself; `None` when the target is not shown a token of the caller.
+    fn target_audience(&self, parameters: &Value) -> Option<String> {
+        let _ = parameters;
+        None
+    }
 
     /// Issues a credential under the request's name. Called again for the same lease it gives a credential that works,
     /// whatever became of the first.

@@ -4,12 +4,14 @@
 //! configuration -> store, audit log, seal, providers -> broker -> server, reaper, watch, sweep, ends of jobs, keys
 //! ```
 
+pub mod dev;
 mod error;
 mod open;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use claviger_audit::clock::Clock;
 use claviger_audit::event::{Action, ConfigChanged, Event, Outcome};
 use claviger_audit::recorder::Recorder;
@@ -54,6 +56,21 @@ pub struct Surroundings {
     pub ephemeral: bool,
     /// How the reaper works.
     pub reaper: reaper::Options,
+    /// More routes to serve: those of the local issuer, when things are tried out.
+    pub routes: Router,
+}
+
+impl Surroundings {
+    /// For a broker in earnest.
+    pub fn new(secrets: Arc<Secrets>, clock: Arc<dyn Clock>) -> Surroundings {
+        Surroundings {
+            secrets,
+            clock,
+            ephemeral: false,
+            reaper: reaper::Options::default(),
+            routes: Router::new(),
+        }
+    }
 }
 
 /// Starts a broker.
@@ -89,7 +106,7 @@ pub async fn start(config: &Config, around: Surroundings) -> Result<Running, Sta
     let address = listening.address();
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(listening.serve(service.router(), stopped.clone()));
+    tasks.spawn(listening.serve(service.router().merge(around.routes.clone()), stopped.clone()));
     background(&mut tasks, &broker, config, &around, &metrics, &stopped)?;
     Ok(Running { broker, address, stop, tasks, recorder, clock: around.clock, store })
 }
@@ -110,12 +127,7 @@ impl Running {
     /// # Errors
     /// The new configuration cannot be used; the old one stays.
     pub async fn reload(&self, config: &Config, secrets: Arc<Secrets>) -> Result<(), StartError> {
-        let around = Surroundings {
-            secrets,
-            clock: Arc::clone(&self.clock),
-            ephemeral: false,
-            reaper: reaper::Options::default(),
-        };
+        let around = Surroundings::new(secrets, Arc::clone(&self.clock));
         let before = self.broker.setup().policy.digest().to_owned();
         self.broker.replace(setup(config, &around)?).await?;
         let changed = ConfigChanged {

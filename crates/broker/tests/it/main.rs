@@ -1,5 +1,12 @@
 //! Tests of the broker against real servers, which each test starts for itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "tests panic, say what they skip, and take `json!` as it comes"
+)]
+
 mod exec;
 mod ground;
 mod identity;

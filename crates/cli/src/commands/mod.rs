@@ -9,6 +9,7 @@ pub(crate) mod explain;
 mod job;
 pub(crate) mod rules;
 pub(crate) mod scan;
+pub(crate) mod serve;
 mod target;
 mod trusted;
 mod writer;
