@@ -59,8 +59,14 @@ fn a_branch_of_a_git_repository_keeps_every_head_that_was_seen() {
     refused(&import(&log, 5, &pin), &["forked"]);
     // Another log has a place of its own on the same branch; another branch knows nothing.
     let other = Folder::new();
-    git(other.path(), &["clone", "--quiet", "--bare", &folder.join("pins.git").display().to_string(), "p.git"]);
-    good(&claviger(other.path(), &["audit", "init", "l", "--origin", "audit.example/l", "--pin", "git:p.git"]));
+    git(
+        other.path(),
+        &["clone", "--quiet", "--bare", &folder.join("pins.git").display().to_string(), "p.git"],
+    );
+    good(&claviger(
+        other.path(),
+        &["audit", "init", "l", "--origin", "audit.example/l", "--pin", "git:p.git"],
+    ));
     let names = git(other.path(), &["--git-dir", "p.git", "ls-tree", "-r", "--name-only", "claviger-audit"]);
     assert_eq!(names.lines().count(), 2);
     good(&log.run(&["verify", "log", "--key", "log.vkey", "--pin", "git:pins.git@prod"]));
@@ -97,7 +103,10 @@ fn a_key_follows_another_with_both_named() {
     assert_eq!(events.len(), 2);
     for (event, retired) in events.iter().zip([false, true]) {
         let detail = &event["detail"];
-        assert_eq!((detail["old"].as_str(), detail["new"].as_str()), (Some(old.as_str()), Some(new.as_str())));
+        assert_eq!(
+            (detail["old"].as_str(), detail["new"].as_str()),
+            (Some(old.as_str()), Some(new.as_str()))
+        );
         assert_eq!(detail["retired"].as_bool().unwrap_or(false), retired);
     }
     // A rotation that was cut off goes on with the key that it made.
@@ -105,14 +114,24 @@ fn a_key_follows_another_with_both_named() {
     let other = AuditLog::new();
     fs::copy(other.folder().path().join("log.key"), &temporary).expect("a copy");
     let ran = log.run(&["key", "rotate", "log"]);
-    says(&ran, 0, &ran.stdout, &[fs::read_to_string(other.folder().path().join("log.vkey")).expect("a key").trim()]);
+    says(
+        &ran,
+        0,
+        &ran.stdout,
+        &[fs::read_to_string(other.folder().path().join("log.vkey")).expect("a key").trim()],
+    );
     assert!(!temporary.exists());
     // From the environment: the new one goes to a file that is named.
     let log = AuditLog::of_month(5);
     let key = fs::read_to_string(log.folder().path().join("log.key")).expect("a key");
     fs::remove_file(log.folder().path().join("log.key")).expect("it is ours");
     let with = |args: &[&str], key: &str| {
-        claviger_with(log.folder().path(), &[&["audit", "key"], args].concat(), b"", &[("CLAVIGER_AUDIT_KEY", key)])
+        claviger_with(
+            log.folder().path(),
+            &[&["audit", "key"], args].concat(),
+            b"",
+            &[("CLAVIGER_AUDIT_KEY", key)],
+        )
     };
     refused(&with(&["rotate", "log"], &key), &["--new-key"]);
     good(&with(&["rotate", "log", "--new-key", "next"], &key));
@@ -174,8 +193,15 @@ fn witnesses_cosign_what_extends_what_they_saw() {
     let verify = || log.run(&["verify", "log", "--key", "log.vkey", "--policy", "policy"]);
     // Not cosigned yet; submitted by whoever can read the log.
     tampered(&verify(), &["quorum `two` is not met", "nobody"]);
-    good(&log.run(&["witness", "submit", "log", "--policy", "policy", "--key", "log.vkey", "--output", "head"]));
-    assert_eq!(fs::read_to_string(folder.join("head")).expect("a head").matches("witness.example/w").count(), 3);
+    good(
+        &log.run(&[
+            "witness", "submit", "log", "--policy", "policy", "--key", "log.vkey", "--output", "head",
+        ]),
+    );
+    assert_eq!(
+        fs::read_to_string(folder.join("head")).expect("a head").matches("witness.example/w").count(),
+        3
+    );
     good(&log.run(&["verify", "log", "--key", "log.vkey", "--from", "head"]));
     // By the writer, for each head.
     log.snapshot();
@@ -210,7 +236,17 @@ fn witnesses_cosign_what_extends_what_they_saw() {
     // A witness is one process, with a key of its own kind.
     refused(&log.run(&["witness", "serve", "w1", "--log", "log.vkey", "--listen", "127.0.0.1:0"]), &["w1"]);
     refused(
-        &log.run(&["witness", "serve", "w2", "--log", "log.vkey", "--signing-key", "log.key", "--listen", "127.0.0.1:0"]),
+        &log.run(&[
+            "witness",
+            "serve",
+            "w2",
+            "--log",
+            "log.vkey",
+            "--signing-key",
+            "log.key",
+            "--listen",
+            "127.0.0.1:0",
+        ]),
         &["not a witness's key"],
     );
     log.folder().write("policy", policy.replace("http://", "ftp://"));
@@ -233,7 +269,15 @@ fn thresholds_have_a_schema_and_figures_are_measured() {
     assert_eq!(schema["properties"]["surprise"]["maximum"].as_f64(), Some(1.0));
     assert!(schema.to_string().contains("use-after-job") && schema["additionalProperties"] == false);
     let ran = claviger(folder.path(), &["audit", "bench", "--events", "2000", "--seconds", "1"]);
-    let words = ["256 callers", "bare sync", "64 clients", "verify: 2002 entries", "receipt", "with the index", "report"];
+    let words = [
+        "256 callers",
+        "bare sync",
+        "64 clients",
+        "verify: 2002 entries",
+        "receipt",
+        "with the index",
+        "report",
+    ];
     says(&ran, 0, &ran.stdout, &words);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "it cleans up");
 }

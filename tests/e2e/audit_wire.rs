@@ -233,9 +233,21 @@ fn exports_go_on_at_their_cursor() {
 #[test]
 fn ocsf_events_fit_the_published_schema() {
     let kinds = [
-        "auth", "decision", "lease.issued", "lease.renewed", "lease.revoked", "lease.expired", "lease.used",
-        "job.ended", "secret.rotated", "secret.read", "secret.changed", "config.changed", "scan.finding",
-        "scan.leak", "a.new.one",
+        "auth",
+        "decision",
+        "lease.issued",
+        "lease.renewed",
+        "lease.revoked",
+        "lease.expired",
+        "lease.used",
+        "job.ended",
+        "secret.rotated",
+        "secret.read",
+        "secret.changed",
+        "config.changed",
+        "scan.finding",
+        "scan.leak",
+        "a.new.one",
     ];
     let full = r#","reason":"why","who":{"issuer":"https://ci.example","subject":"repo:acme/shop","repository":"acme/shop","run_id":"1","actor":"ada"},"target":{"provider":"aws","environment":"prod","role":"deploy"},"source":"192.0.2.1","lease":"l1","ttl_s":900,"correlation":"r1","fingerprint":{"key":"k","mac":"00"},"detail":{"name":"n","rule":"r","what":"policy","severity":"high","path":"a/b"}"#;
     let mut events = String::new();
@@ -451,7 +463,8 @@ fn a_served_log_can_be_mirrored_and_verified_and_nothing_else_is_given_out() {
     let long = server.send(&[b"GET /".as_slice(), &[b'a'; 9000]].concat());
     assert!(long.is_empty() || long.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&long));
     // Clients that say nothing do not keep others out.
-    let idle: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(server.address()).expect("it listens")).collect();
+    let idle: Vec<TcpStream> =
+        (0..80).map(|_| TcpStream::connect(server.address()).expect("it listens")).collect();
     assert!(server.get("/checkpoint").0.starts_with("HTTP/1.1 200"));
     drop(idle);
     // Only the loopback, unless told.

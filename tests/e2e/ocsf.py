@@ -24,7 +24,7 @@ for line in sys.stdin:
         schemas[version, uid] = Draft202012Validator(schema)
     seen.add(uid)
     for error in schemas[version, uid].iter_errors(event):
-        print(f"class {uid}, {event['metadata']['event_code']}: {error.json_path}: {error.message[:300]}")
+        print(f"class {uid}, {event['metadata']['event_code']}: {error.json_path}: {error.message[:120]}")
         wrong += 1
 print(f"classes {sorted(seen)}, {wrong} errors")
 sys.exit(1 if wrong else 0)

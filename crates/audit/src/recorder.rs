@@ -203,12 +203,8 @@ impl Recorder {
     /// # Errors
     /// See [`RecordError`].
     pub fn retire_key(&self, old: &VerifyingKey, new: &VerifyingKey) -> Result<Appended, RecordError> {
-        let detail = KeyRotated {
-            old: old.to_string(),
-            new: new.to_string(),
-            retired: true,
-            ..KeyRotated::default()
-        };
+        let detail =
+            KeyRotated { old: old.to_string(), new: new.to_string(), retired: true, ..KeyRotated::default() };
         let done = self.happened(Action::KeyRotated(detail))?;
         self.log.retire_key(old);
         Ok(done)

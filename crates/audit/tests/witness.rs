@@ -140,7 +140,10 @@ impl Three {
     fn new() -> Three {
         let one = |n| {
             let logs = vec![key().verifying_key().clone()];
-            (Witness::open(Memory::new().shared(), witness(n), logs, Arc::new(SystemClock)).unwrap(), true.into())
+            (
+                Witness::open(Memory::new().shared(), witness(n), logs, Arc::new(SystemClock)).unwrap(),
+                true.into(),
+            )
         };
         Three((1..=3).map(one).collect(), Arc::default())
     }

@@ -101,8 +101,10 @@ fn class_members(out: &Outgoing, class_uid: u32, user: Value, members: &mut Map<
         _ => {
             put("actor", json!({ "user": user }));
             put("api", json!({ "operation": event.action.kind(), "service": { "name": provider } }));
-            let ip = event.source.as_deref();
-            put("src_endpoint", ip.map_or_else(|| json!({ "name": "unknown" }), |ip| json!({ "ip": ip })));
+            // The schema wants an address to be one.
+            let from = event.source.as_deref().unwrap_or("unknown");
+            let member = if from.parse::<std::net::IpAddr>().is_ok() { "ip" } else { "name" };
+            put("src_endpoint", json!({ member: from }));
         }
     }
 }

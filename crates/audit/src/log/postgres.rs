@@ -147,7 +147,8 @@ impl Database {
     /// It cannot be read, or was never prepared.
     pub fn origins(&self) -> Result<Vec<String>, OpenError> {
         let rows = self.run(
-            sqlx::query_scalar("SELECT origin FROM claviger_audit_head ORDER BY origin").fetch_all(&self.pool),
+            sqlx::query_scalar("SELECT origin FROM claviger_audit_head ORDER BY origin")
+                .fetch_all(&self.pool),
         );
         rows.map_err(|e| database_error(&e))
     }

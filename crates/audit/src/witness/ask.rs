@@ -105,7 +105,9 @@ impl<T: Transport> Witnesses<T> {
                     return Err(contradicted(format!("it has {seen} entries, this one has {size}")));
                 }
                 Ok(Answer::Seen(seen)) => old = seen,
-                Err(e @ WitnessError::Refused { status: 422, .. }) => return Err(contradicted(e.to_string())),
+                Err(e @ WitnessError::Refused { status: 422, .. }) => {
+                    return Err(contradicted(e.to_string()));
+                }
                 Err(e) => return Err(Refusal::Witness(e.to_string())),
             }
         }

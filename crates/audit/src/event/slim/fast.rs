@@ -202,8 +202,11 @@ impl<'a> Scan<'a> {
 
     fn truth(&mut self) -> Option<bool> {
         let rest = &self.bytes[self.at..];
-        let (value, length) =
-            if rest.starts_with(b"true") { (true, 4) } else { (rest.starts_with(b"false").then_some(false)?, 5) };
+        let (value, length) = if rest.starts_with(b"true") {
+            (true, 4)
+        } else {
+            (rest.starts_with(b"false").then_some(false)?, 5)
+        };
         self.at += length;
         Some(value)
     }

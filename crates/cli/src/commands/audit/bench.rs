@@ -34,7 +34,9 @@ const START_S: i64 = 1_793_491_200;
 
 pub(super) fn run(args: &Bench) -> anyhow::Result<Outcome> {
     if let Some(database) = &args.database {
-        let Place::Database(url) = Place::of(database)? else { bail!("--database: postgres://HOST/DATABASE") };
+        let Place::Database(url) = Place::of(database)? else {
+            bail!("--database: postgres://HOST/DATABASE")
+        };
         let origin = format!("bench.example/{}", jiff::Timestamp::now().as_nanosecond());
         let log = append_to(&url, vec![key(&origin)?], Options::default())?;
         print(&format!("log {origin}, which stays in the database\n"))?;

@@ -112,7 +112,9 @@ fn sink(args: &Export) -> anyhow::Result<Box<dyn WayOut>> {
         "http" | "https" if by_http => http(args)?,
         "udp" | "tcp" | "tls" => bail!("--to {scheme}://... goes with --format syslog"),
         "http" | "https" => bail!("--to {scheme}://... goes with --format webhook or otlp"),
-        _ => bail!("--to: `{scheme}://` is not known; there are -, a file, udp://, tcp://, tls://, http:// and https://"),
+        _ => bail!(
+            "--to: `{scheme}://` is not known; there are -, a file, udp://, tcp://, tls://, http:// and https://"
+        ),
     })
 }
 

@@ -139,17 +139,10 @@ impl Drop for Seat {
     }
 }
 
-fn serve(
-    mut connection: TcpStream,
-    most: usize,
-    answer: &dyn Fn(&Request<'_>) -> Answer,
-) -> io::Result<()> {
+fn serve(mut connection: TcpStream, most: usize, answer: &dyn Fn(&Request<'_>) -> Answer) -> io::Result<()> {
     connection.set_write_timeout(Some(WRITE_TIME))?;
-    let mut arriving = Arriving {
-        connection: &connection,
-        deadline: Instant::now() + REQUEST_TIME,
-        bytes: Vec::new(),
-    };
+    let mut arriving =
+        Arriving { connection: &connection, deadline: Instant::now() + REQUEST_TIME, bytes: Vec::new() };
     let Some(end) = arriving.until_blank_line()? else {
         return write(&mut connection, &Answer::text(431, "the request is too long\n"), true);
     };

@@ -121,8 +121,10 @@ pub(super) fn options(writer: &Writer, origin: &str) -> anyhow::Result<Options> 
 /// A log open to append, with the keys and the guards that a command names.
 pub(super) fn writer(log: &Path, writer: &Writer) -> anyhow::Result<Recorder> {
     let place = Place::of(log)?;
-    if let Place::Directory(_) = place {
-        place.files(None)?;
+    match place {
+        Place::Directory(_) => drop(place.files(None)?),
+        Place::Server(_) => bail!("a log is not written over HTTP"),
+        Place::Database(_) => {}
     }
     let keys = key::signing_keys(log, writer.signing_key.as_deref())?;
     let origin = keys.first().context("no private key")?.verifying_key().name().to_owned();

@@ -28,23 +28,23 @@ impl Source {
         if from_environment(KEY_VARIABLE)?.is_some() {
             return Ok(Source::Environment);
         }
-        own_file(log).map(Source::File).with_context(|| format!("or set {KEY_VARIABLE}"))
+        own_file(log).map(Source::File)
     }
 
     /// The keys, which all sign; the oldest stands first.
     pub(super) fn keys(&self) -> anyhow::Result<Vec<SigningKey>> {
         let (text, name) = match self {
-            Source::Environment => (from_environment(KEY_VARIABLE)?.unwrap_or_default(), KEY_VARIABLE.to_owned()),
+            Source::Environment => {
+                (from_environment(KEY_VARIABLE)?.unwrap_or_default(), KEY_VARIABLE.to_owned())
+            }
             Source::File(path) => (read_secret(path)?, path.display().to_string()),
         };
         let lines = text.split_ascii_whitespace();
-        let keys = lines.map(SigningKey::parse).collect::<Result<Vec<_>, _>>().with_context(|| name.clone())?;
+        let keys =
+            lines.map(SigningKey::parse).collect::<Result<Vec<_>, _>>().with_context(|| name.clone())?;
         let first = keys.first().with_context(|| format!("{name}: no private key in it"))?;
         let origin = first.verifying_key().name();
-        ensure!(
-            keys.iter().all(|key| key.verifying_key().name() == origin),
-            "{name}: keys of several logs"
-        );
+        ensure!(keys.iter().all(|key| key.verifying_key().name() == origin), "{name}: keys of several logs");
         Ok(keys)
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn write_public(path: &Path, keys: &[&SigningKey]) -> anyhow::Result<
 
 /// The file for a log's private key, where none is named.
 pub(super) fn own_file(log: &Path) -> anyhow::Result<PathBuf> {
-    ensure!(!log.to_string_lossy().contains("://"), "say with --signing-key where the private key goes");
+    ensure!(!log.to_string_lossy().contains("://"), "say with --signing-key where the private key is");
     beside(log, "key")
 }
 

@@ -54,7 +54,11 @@ struct State {
 impl GitPin {
     fn open(path: &Path, reference: String, origin: &str) -> anyhow::Result<GitPin> {
         let repository = Repository::open(path).map_err(|e| {
-            anyhow::anyhow!("--pin: {}: {}; `git init --bare` makes a repository", path.display(), e.message())
+            anyhow::anyhow!(
+                "--pin: {}: {}; `git init --bare` makes a repository",
+                path.display(),
+                e.message()
+            )
         })?;
         let state = Mutex::new(State { repository, committed: None, waiting: None });
         Ok(GitPin { path: path.to_owned(), reference, file: checkpoint_path(origin), state })
@@ -96,8 +100,7 @@ impl GitPin {
         let mut update = TreeUpdateBuilder::new();
         update.upsert(self.file.as_str(), blob, FileMode::Blob);
         let tree = repository.find_tree(update.create_updated(repository, &base)?)?;
-        let who =
-            repository.signature().or_else(|_| Signature::now("claviger", "claviger@localhost"))?;
+        let who = repository.signature().or_else(|_| Signature::now("claviger", "claviger@localhost"))?;
         let seen = head.checkpoint();
         let message = format!("{}: {} entries\n\nroot {}\n", seen.origin, seen.size, seen.root);
         let parents: Vec<_> = parent.iter().collect();

@@ -36,7 +36,10 @@ impl Place {
                     url.username().is_empty() && url.password().is_none(),
                     "no user and password in the URL: others could read them"
                 );
-                ensure!(url.query().is_none() && url.fragment().is_none(), "a log's URL has no `?` and no `#`");
+                ensure!(
+                    url.query().is_none() && url.fragment().is_none(),
+                    "a log's URL has no `?` and no `#`"
+                );
                 let path = url.path().trim_end_matches('/').to_owned() + "/";
                 url.set_path(&path);
                 Ok(Place::Server(url))

@@ -36,10 +36,13 @@ pub(super) fn run(args: &Prune) -> anyhow::Result<Outcome> {
     let archive = archive.as_ref().map(|(files, name)| (files as &dyn Files, name.as_str()));
     let kept = recorder.prune(index, archive)?;
     recorder.close().context("the entries are gone, but not all is published; the next writer does that")?;
-    print(&format!("entries before {kept} are gone{}\n", match archive {
-        Some((_, name)) => format!("; they are in {name}"),
-        None => String::new(),
-    }))?;
+    print(&format!(
+        "entries before {kept} are gone{}\n",
+        match archive {
+            Some((_, name)) => format!("; they are in {name}"),
+            None => String::new(),
+        }
+    ))?;
     Ok(Outcome::Clean)
 }
 

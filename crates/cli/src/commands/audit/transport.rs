@@ -159,8 +159,7 @@ impl Stream {
         let plain = connect(&self.address)?;
         let Some((config, host)) = &self.tls else { return Ok(Connection::Plain(plain)) };
         plain.set_read_timeout(Some(TIMEOUT))?;
-        let session =
-            ClientConnection::new(Arc::clone(config), host.clone()).map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(config), host.clone()).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(session, plain);
         // The handshake is done before anything is counted as sent.
         while stream.conn.is_handshaking() {
@@ -171,7 +170,13 @@ impl Stream {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut connection = match self.connection.take() {
-            Some(mut connection) => if connection.is_open() { connection } else { self.connect()? },
+            Some(mut connection) => {
+                if connection.is_open() {
+                    connection
+                } else {
+                    self.connect()?
+                }
+            }
             None => self.connect()?,
         };
         match &mut connection {
