@@ -5,6 +5,7 @@ mod audit_places;
 mod audit_trust;
 mod audit_wire;
 mod bad_input;
+mod broker;
 mod change;
 mod command;
 mod formats;
