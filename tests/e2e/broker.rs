@@ -27,7 +27,10 @@ struct Ground {
 /// The test database's `postgres://USER@HOST:PORT/NAME`; `None` on a machine without one.
 fn database() -> Option<String> {
     let url = std::env::var("CLAVIGER_TEST_POSTGRES").ok();
-    assert!(url.is_some() || std::env::var("CI").as_deref() != Ok("true"), "tests/run sets CLAVIGER_TEST_POSTGRES");
+    assert!(
+        url.is_some() || std::env::var("CI").as_deref() != Ok("true"),
+        "tests/run sets CLAVIGER_TEST_POSTGRES"
+    );
     if url.is_none() {
         eprintln!("skipped: CLAVIGER_TEST_POSTGRES is not set; tests/run does that");
     }
@@ -40,7 +43,10 @@ fn private(path: &Path, content: &[u8]) {
 }
 
 fn psql(url: &str, sql: &str) -> std::process::Output {
-    Command::new("psql").args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", sql, url]).output().expect("psql")
+    Command::new("psql")
+        .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", sql, url])
+        .output()
+        .expect("psql")
 }
 
 impl Ground {
@@ -52,7 +58,8 @@ impl Ground {
         let url = format!("http://127.0.0.1:{port}");
         let issuer = DevIssuer::new(&url, Arc::new(SystemClock)).expect("an issuer");
         fs::write(at("jwks.json"), issuer.jwks().to_string()).expect("written");
-        let key: Vec<u8> = (0..32).map(|_| format!("{:02x}", std::process::id() % 251)).collect::<String>().into_bytes();
+        let key: Vec<u8> =
+            (0..32).map(|_| format!("{:02x}", std::process::id() % 251)).collect::<String>().into_bytes();
         private(&at("master.key"), &key);
         let init = Command::new(binary())
             .args(["audit", "init", "log", "--origin", "broker.example.com/test"])
@@ -217,7 +224,8 @@ fn a_program_has_the_credential_and_nobody_has_it_afterwards() {
     let (provider, parameters) = postgres(&admin, "execd");
     let mut ground = Ground::new(&provider, &parameters);
     ground.start();
-    let script = "psql -X -q -t -A -c 'SELECT current_user' \"$DATABASE_URL\"; env | grep -c CLAVIGER_ID; exit 7";
+    let script =
+        "psql -X -q -t -A -c 'SELECT current_user' \"$DATABASE_URL\"; env | grep -c CLAVIGER_ID; exit 7";
     let token = ground.token(&[]);
     let (status, out, err) = ground.job(&token, &["exec", "--role", "reader", "--", "sh", "-c", script]);
     assert_eq!(status, 7, "{err}");
@@ -230,7 +238,8 @@ fn a_program_has_the_credential_and_nobody_has_it_afterwards() {
 
     let (status, _, err) = ground.job(&token, &["exec", "--role", "reader", "--", "true"]);
     assert_eq!(status, 125, "no credential: {err}");
-    let (status, _, _) = ground.job(&ground.token(&[]), &["exec", "--role", "reader", "--", "no-such-program"]);
+    let (status, _, _) =
+        ground.job(&ground.token(&[]), &["exec", "--role", "reader", "--", "no-such-program"]);
     assert_eq!(status, 127);
     ground.stop();
 }
@@ -262,7 +271,8 @@ fn killed_between_two_leases_it_knows_both() {
 
 #[test]
 fn an_unsafe_start_is_refused_with_what_to_do() {
-    let mut ground = Ground::new("{kind: ssh, environment: test, ca_key: {file: master.key}}", "{principals: [demo]}");
+    let mut ground =
+        Ground::new("{kind: ssh, environment: test, ca_key: {file: master.key}}", "{principals: [demo]}");
     let path = ground.folder.path().join("claviger-broker.yaml");
     let good = fs::read_to_string(&path).expect("read");
     let serve = |text: &str| {
@@ -283,7 +293,8 @@ fn an_unsafe_start_is_refused_with_what_to_do() {
     private(&ground.folder.path().join("master.key"), b"short");
     let (status, _, err) = serve(&good);
     assert_eq!(status, 2, "{err}");
-    fs::set_permissions(ground.folder.path().join("log.key"), fs::Permissions::from_mode(0o644)).expect("opened");
+    fs::set_permissions(ground.folder.path().join("log.key"), fs::Permissions::from_mode(0o644))
+        .expect("opened");
     let (status, _, err) = serve(&good);
     assert_eq!(status, 2, "{err}");
     ground.process = None;
