@@ -10,5 +10,6 @@ mod change;
 mod command;
 mod formats;
 mod history;
+mod policy;
 mod selection;
 mod triage;

@@ -94,9 +94,11 @@ fn show(name: &str, format: TextOrJson) -> anyhow::Result<Outcome> {
     let text = match format {
         TextOrJson::Json => format!("{:#}\n", as_json(kind)),
         TextOrJson::Text => format!(
-            "{}: {}\n\nIts entry under `providers`:\n\n{}\nWhat a role may ask of it, under `grant.parameters`:\n\n{}",
+            "{}: {}\n\n  providers:\n    NAME:\n      kind: {}\n      environment: ENVIRONMENT\n{}\nWhat a role may ask of it:\n\n  \
+             grant:\n    provider: NAME\n    parameters:\n{}",
             kind.name,
             kind.about,
+            kind.name,
             indented(kind.example),
             indented(kind.parameters)
         ),
@@ -108,7 +110,7 @@ fn show(name: &str, format: TextOrJson) -> anyhow::Result<Outcome> {
 fn indented(yaml: &str) -> String {
     let mut text = String::new();
     for line in yaml.trim_matches('\n').lines() {
-        let _ = writeln!(text, "{}", format!("    {line}").trim_end());
+        let _ = writeln!(text, "{}", format!("      {line}").trim_end());
     }
     text
 }
