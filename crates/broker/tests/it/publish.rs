@@ -114,7 +114,7 @@ async fn npm_exchange(
     if name != "@scope/name" {
         return status(404, json!({"message": "OIDC token exchange error - package not found"}));
     }
-    match registry.take(token, "npm:127.0.0.1") {
+    match registry.take(token, &npm::audience("http://127.0.0.1")) {
         Ok(()) => {
             let now = Timestamp::now();
             let expires = now + SignedDuration::from_hours(1);
