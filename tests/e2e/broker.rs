@@ -165,7 +165,7 @@ fn postgres(admin: &str, name: &str) -> (String, String) {
     let (_, place) = admin.split_once('@').expect("postgres://USER@HOST:PORT/NAME");
     let provider = format!(
         "{{kind: postgres, environment: test, url: \"postgres://{name}_broker@{place}\", password: {{file: master.key}}, \
-         tls: {{mode: disable}}, roles: [{name}_ro]}}"
+         tls: {{mode: plaintext}}, roles: [{name}_ro]}}"
     );
     (provider, format!("{{member_of: [{name}_ro]}}"))
 }
@@ -225,7 +225,7 @@ fn a_program_has_the_credential_and_nobody_has_it_afterwards() {
     let mut ground = Ground::new(&provider, &parameters);
     ground.start();
     let script =
-        "psql -X -q -t -A -c 'SELECT current_user' \"$DATABASE_URL\"; env | grep -c CLAVIGER_ID; exit 7";
+        "psql -X -q -t -A -c 'SELECT session_user' \"$DATABASE_URL\"; env | grep -c CLAVIGER_ID; exit 7";
     let token = ground.token(&[]);
     let (status, out, err) = ground.job(&token, &["exec", "--role", "reader", "--", "sh", "-c", script]);
     assert_eq!(status, 7, "{err}");

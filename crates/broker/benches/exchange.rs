@@ -121,7 +121,7 @@ async fn broker(folder: &Path, issuer: &TestIssuer, ephemeral: bool) -> Running 
     std::fs::write(at("jwks.json"), issuer.key_set().to_string()).unwrap();
     private(&at("ca"), claviger_broker::run::dev::ssh_authority().unwrap().expose());
     private(&at("master.key"), "ab".repeat(32).as_bytes());
-    let key = SigningKey::generate("bench.example.com/audit", KeyKind::Log).unwrap();
+    let key = SigningKey::generate("bench.example.com/audit", KeyKind::Ed25519).unwrap();
     private(&at("audit.key"), key.expose().as_bytes());
     std::fs::create_dir(at("audit")).unwrap();
     let files = Arc::new(Directory::new(at("audit")));

@@ -53,7 +53,7 @@ async fn serve(args: &Serve) -> anyhow::Result<Outcome> {
     let around = Surroundings::new(secrets(&config), Arc::new(SystemClock));
     // Caught from here on: a signal during the start must not leave half of it.
     let (mut hangup, mut ends) = (catch(SignalKind::hangup())?, Ends::new()?);
-    let running = start(&config, around).await.with_context(|| args.config.display().to_string())?;
+    let running = start(&config, around).await?;
     if args.check {
         running.stop().await;
         print("the broker can start\n")?;
