@@ -135,7 +135,7 @@ fn a_key_follows_another_with_both_named() {
     };
     refused(&with(&["rotate", "log"], &key), &["--new-key"]);
     good(&with(&["rotate", "log", "--new-key", "next"], &key));
-    let both = key.clone() + &fs::read_to_string(log.folder().path().join("next")).expect("the new key");
+    let both = key + &fs::read_to_string(log.folder().path().join("next")).expect("the new key");
     let ran = with(&["retire", "log"], &both);
     says(&ran, 0, &ran.stdout, &["CLAVIGER_AUDIT_KEY"]);
     good(&log.run(&["verify", "log"]));

@@ -124,7 +124,7 @@ fn what_is_no_log_is_not_taken_for_one() {
     // Origin and version.
     refused(&log.run(&["query", "log", "--origin", "audit.example/x"]), &[ORIGIN, "audit.example/x"]);
     let ran = log.run(&["verify", "log", "--origin", "audit.example/x"]);
-    assert!(ran.status == 1 && ran.stdout.contains("of log"), "{}", ran.stdout);
+    assert!(ran.status == 1 && ran.stdout.contains("names `"), "{}", ran.stdout);
     let meta = log.dir().join("log.json");
     let text = fs::read_to_string(&meta).expect("log.json");
     fs::write(&meta, text.replace("\"format\": 1", "\"format\": 99")).expect("it can be written");

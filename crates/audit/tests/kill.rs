@@ -101,10 +101,11 @@ fn nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let files: Arc<dyn Files> = Arc::new(Directory::new(dir.path()));
     let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let kills = std::env::var("CLAVIGER_KILLS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or_else(|| if is_ci { 300 } else { 60 });
+    let kills = std::env::var("CLAVIGER_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(if is_ci {
+        300
+    } else {
+        60
+    });
     let mut rng = Rng(99);
     let mut told = Told::default();
     for _ in 0..kills {
