@@ -11,5 +11,6 @@ mod command;
 mod formats;
 mod history;
 mod policy;
+mod readme;
 mod selection;
 mod triage;
