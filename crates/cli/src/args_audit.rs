@@ -31,6 +31,14 @@ pub(crate) enum AuditVerb {
     Receipt(ReceiptArgs),
     /// Serve tiles and checkpoint over HTTP, read-only
     Serve(Serve),
+    /// List, change and retire the keys that sign a log
+    Key(Key),
+    /// Drop old entries while the proof of the rest stays valid
+    Prune(Prune),
+    /// Cosign the heads of logs, or have one cosigned
+    Witness(WitnessArgs),
+    /// Measure what the log does on this machine
+    Bench(Bench),
 }
 
 const INIT_EXAMPLES: &str = "\
@@ -44,7 +52,7 @@ whoever verifies, and never put the private one into DIR, which a file server ma
 #[derive(Debug, ClapArgs)]
 #[command(after_help = INIT_EXAMPLES)]
 pub(crate) struct Init {
-    /// Directory of the new log
+    /// Directory of the new log, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// The log's name for ever: a URL without scheme, of one word
     #[arg(long, value_name = "NAME")]
@@ -59,12 +67,17 @@ pub(crate) struct Init {
 /// What a command that appends needs.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Writer {
-    /// File with the private key [default: DIR.key]; or set CLAVIGER_AUDIT_KEY to the key itself
+    /// File with the private key, or with several that all sign, one a line [default: DIR.key]; or set CLAVIGER_AUDIT_KEY
+    /// to the keys themselves
     #[arg(long, value_name = "FILE")]
     pub(crate) signing_key: Option<PathBuf>,
-    /// Keep the last head seen in this file, elsewhere, and refuse a log that does not extend it
+    /// Keep the last head seen elsewhere, in a file or a git repository, and refuse a log that does not extend it
+    #[arg(long, value_name = "FILE|git:REPO[@BRANCH]")]
+    pub(crate) pin: Option<String>,
+    /// Witnesses with their URLs, and the quorum (C2SP tlog-policy): asked before anything is appended, and for each head
+    /// before it is published
     #[arg(long, value_name = "FILE")]
-    pub(crate) pin: Option<PathBuf>,
+    pub(crate) policy: Option<PathBuf>,
 }
 
 const IMPORT_EXAMPLES: &str = "\
@@ -80,7 +93,7 @@ Exit status: 0 all are durable, 2 some are not; the message says which line was 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = IMPORT_EXAMPLES)]
 pub(crate) struct Import {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// File with events, or `-` for standard input
     pub(crate) file: PathBuf,
@@ -106,6 +119,9 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   claviger audit verify log --key log.vkey
   claviger audit verify log --key log.vkey --pin /mnt/elsewhere/prod.pin
+  claviger audit verify log --key log.vkey --pin git:/srv/pins.git --policy witnesses.policy
+  claviger audit verify https://audit.example.com/prod --key log.vkey
+  claviger audit verify postgres://db.example.com/audit --key log.vkey        (PGPASSWORD or ~/.pgpass has the password)
   claviger audit verify log --key log.vkey --from yesterday.checkpoint --receipt job-4711.tlog-proof
   claviger audit verify --key log.vkey --receipt job-4711.tlog-proof --entry job-4711.json    (offline, without the log)
 
@@ -116,7 +132,7 @@ Exit status: 0 it verifies, 1 it was tampered with or is damaged, 2 it could not
 #[derive(Debug, ClapArgs)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct Verify {
-    /// The log
+    /// The log: a directory, https://HOST/PATH (with --key), or postgres://HOST/DATABASE
     #[arg(required_unless_present = "entry")]
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]
@@ -124,9 +140,12 @@ pub(crate) struct Verify {
     /// A checkpoint seen before, which the log must extend; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
-    /// As --from, with the file then brought up to what was verified; made if missing
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) pin: Option<PathBuf>,
+    /// As --from, with the file or git branch then brought up to what was verified; made if missing
+    #[arg(long, value_name = "FILE|git:REPO[@BRANCH]", requires = "key")]
+    pub(crate) pin: Option<String>,
+    /// Witnesses and the quorum of them that must have cosigned (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE", conflicts_with = "entry")]
+    pub(crate) policy: Option<PathBuf>,
     /// A receipt, whose entry must be in the log; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Vec<PathBuf>,
@@ -172,7 +191,7 @@ fn query_help() -> String {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = query_help())]
 pub(crate) struct Query {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// What must hold; several are joined by `and`
     pub(crate) filter: Vec<String>,
@@ -251,7 +270,7 @@ Examples:
 #[derive(Debug, ClapArgs)]
 #[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) span: Span,
@@ -311,14 +330,18 @@ fn anomalies_help() -> String {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = anomalies_help())]
 pub(crate) struct Anomalies {
-    /// The log
-    pub(crate) dir: PathBuf,
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    #[arg(required_unless_present = "schema")]
+    pub(crate) dir: Option<PathBuf>,
     /// Only what happened from this day or instant on (UTC); what is usual is learned from the whole log
     #[command(flatten)]
     pub(crate) span: Span,
     /// Thresholds, and what is not to be reported
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print the JSON Schema of that file and end
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
     /// How they are written
     #[arg(long, short, default_value = "text")]
     pub(crate) format: AnomalyFormat,
@@ -337,9 +360,11 @@ pub(crate) enum AnomalyFormat {
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   claviger audit export log --format ocsf > events.ocsf.jsonl
-  claviger audit export log --format syslog --to tcp://siem.example:601 --cursor siem.cursor --follow
+  claviger audit export log --format syslog --to tls://siem.example:6514 --cursor siem.cursor --follow
   claviger audit export log --format webhook --to http://127.0.0.1:9000/hook --cursor hook.cursor --webhook-key hook.key
-  claviger audit export log --format otlp --to http://127.0.0.1:4318/v1/logs --cursor otlp.cursor
+  claviger audit export log --format otlp --to https://otel.example.com/v1/logs --cursor otlp.cursor
+
+TLS trusts the certificates that the system trusts; SSL_CERT_FILE names others.
 
 The cursor holds the next index; after a restart, exporting goes on there. A batch whose delivery was cut off comes again:
 tell doubles by origin and index, which every format carries.
@@ -349,12 +374,12 @@ Exit status: 0 all delivered, 2 not all; the cursor stands behind the last batch
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXPORT_EXAMPLES)]
 pub(crate) struct Export {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// What each event becomes
     #[arg(long, short, default_value = "jsonl")]
     pub(crate) format: ExportFormat,
-    /// `-`, a file to append to, udp://HOST:PORT, tcp://HOST:PORT (syslog) or http://HOST:PORT/PATH (webhook, otlp)
+    /// `-`, a file to append to, udp://, tcp:// or tls://HOST:PORT (syslog), http:// or https://HOST/PATH (webhook, otlp)
     #[arg(long, value_name = "WHERE", default_value = "-")]
     pub(crate) to: String,
     /// File that remembers how far it came; needed for everything but standard output
@@ -377,7 +402,7 @@ pub(crate) struct Export {
 pub(crate) enum ExportFormat {
     /// Entries as stored, one a line
     Jsonl,
-    /// OCSF 1.9, one JSON object a line
+    /// OCSF 1.8, one JSON object a line
     Ocsf,
     /// ArcSight Common Event Format
     Cef,
@@ -395,7 +420,7 @@ pub(crate) enum ExportFormat {
                   Check it with `claviger audit verify --key log.vkey --receipt job.tlog-proof --entry job.json`."
 )]
 pub(crate) struct ReceiptArgs {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// Index of the entry
     pub(crate) index: u64,
@@ -421,7 +446,7 @@ in front.";
 #[derive(Debug, ClapArgs)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -429,4 +454,185 @@ pub(crate) struct Serve {
     /// Listen on an address that other machines can reach
     #[arg(long)]
     pub(crate) public: bool,
+    /// The log's name, for a database that holds several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
+}
+
+const KEY_EXAMPLES: &str = "\
+Examples:
+  claviger audit key list log
+  claviger audit key rotate log           a second key in log.key signs, too; give its public half to all who verify
+  claviger audit key retire log           when all have it: the older key of the two signs no more
+
+Both steps are events of the log (type=log.key) that name both keys. While both sign, every verifier is content that knows
+one of them.";
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = KEY_EXAMPLES)]
+pub(crate) struct Key {
+    #[command(subcommand)]
+    pub(crate) verb: KeyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Every key that signed, and whether it signs the head
+    List(KeyList),
+    /// Make a new key, which signs beside the old one from now on
+    Rotate(KeyRotate),
+    /// End the overlap: the old key signs no more
+    Retire(KeyRetire),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyList {
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyRotate {
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    pub(crate) dir: PathBuf,
+    /// File for the new private key alone, when the old one is not in a file; it must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) writer: Writer,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyRetire {
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    pub(crate) dir: PathBuf,
+    /// The public key to retire [default: the oldest that signs]
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) old: Option<String>,
+    #[command(flatten)]
+    pub(crate) writer: Writer,
+}
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  claviger audit prune log --before 2026-01-01 --archive /mnt/archive/prod
+  claviger audit prune log --before 4711 --no-archive
+  claviger audit verify log --key log.vkey --archive /mnt/archive/prod
+
+Entries go in bundles of 256; the hashes stay, so that every head, proof and receipt can still be checked. That they may be
+missing is an event of the log (type=log.pruned); without it, `verify` calls a missing bundle tampering.";
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = PRUNE_EXAMPLES)]
+pub(crate) struct Prune {
+    /// The log: a directory, or postgres://HOST/DATABASE
+    pub(crate) dir: PathBuf,
+    /// Entries before this index, or logged before this day or instant (UTC)
+    #[arg(long, value_name = "INDEX|TIME")]
+    pub(crate) before: String,
+    /// Copy them there first
+    #[arg(long, value_name = "DIR", required_unless_present = "no_archive")]
+    pub(crate) archive: Option<PathBuf>,
+    /// They are lost
+    #[arg(long, conflicts_with = "archive")]
+    pub(crate) no_archive: bool,
+    #[command(flatten)]
+    pub(crate) writer: Writer,
+}
+
+const WITNESS_EXAMPLES: &str = "\
+Examples, on a machine that the log's operator does not control:
+  claviger audit witness init state --name witness.example/w1
+  claviger audit witness serve state --log log.vkey --listen 0.0.0.0:8081 --public
+and where the log is, with `witnesses.policy` as
+  witness w1 witness.example/w1+1f2e3d4c+BCmsuuF... http://witness.example:8081
+  quorum w1
+  claviger audit import log events.jsonl --policy witnesses.policy    heads are cosigned before they are published
+  claviger audit witness submit log --policy witnesses.policy         of a log that others write: the cosigned head
+  claviger audit verify log --key log.vkey --policy witnesses.policy";
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = WITNESS_EXAMPLES)]
+pub(crate) struct WitnessArgs {
+    #[command(subcommand)]
+    pub(crate) verb: WitnessVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WitnessVerb {
+    /// Create a witness's directory and key
+    Init(WitnessInit),
+    /// Be a witness over HTTP (C2SP tlog-witness)
+    Serve(WitnessServe),
+    /// Ask witnesses for the published head of a log, and print it with their cosignatures
+    Submit(WitnessSubmit),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WitnessInit {
+    /// Directory for what the witness saw; its private key goes to DIR.key, the public one to DIR.vkey
+    pub(crate) dir: PathBuf,
+    /// The witness's name for ever: a URL without scheme, of one word
+    #[arg(long)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WitnessServe {
+    /// The witness's directory
+    pub(crate) dir: PathBuf,
+    /// Public key of a log to cosign, or a file with such keys, one a line; may be repeated
+    #[arg(long, value_name = "VKEY|FILE", required = true)]
+    pub(crate) log: Vec<String>,
+    /// File with the witness's private key [default: DIR.key]; or set CLAVIGER_AUDIT_KEY to the key itself
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub(crate) listen: SocketAddr,
+    /// Listen on an address that other machines can reach
+    #[arg(long)]
+    pub(crate) public: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WitnessSubmit {
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    pub(crate) dir: PathBuf,
+    /// Witnesses with their URLs, and the quorum (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// File for the cosigned head [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  claviger audit bench
+  claviger audit bench --dir /var/lib/claviger --events 1000000
+  claviger audit bench --database postgres://127.0.0.1/bench
+
+Makes logs of its own in a folder inside --dir, which is removed at the end; in a database, a log of a name of its own, which
+stays. Beside each figure about durability stands what a bare write and sync of the same bytes takes there.";
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct Bench {
+    /// Where to measure: on the disk that the log will be on
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Events in the log that is verified, queried and reported on
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) events: u64,
+    /// How long appends are measured, each time
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    pub(crate) seconds: u64,
+    /// Appends on this database instead
+    #[arg(long, value_name = "DSN")]
+    pub(crate) database: Option<PathBuf>,
 }

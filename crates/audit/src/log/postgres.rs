@@ -51,13 +51,16 @@ const READ: i64 = 65_536;
 /// A pool hands out a connection within this time, or says that the server is away.
 const ACQUIRE_TIME: Duration = Duration::from_secs(10);
 /// A call that takes longer is given up: a connection that nothing comes back through looks like a slow server.
-const CALL_TIME: Duration = Duration::from_secs(60);
+const CALL_TIME: Duration = Duration::from_secs(30);
 /// As [`CALL_TIME`] for a batch, whose callers wait.
 const BATCH_TIME: Duration = Duration::from_secs(10);
 /// Said at the beginning of each batch. A broker that vanishes with the head row locked must not stop the others for
 /// longer than it takes them to give up.
 const BATCH_SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '10s';
     SET LOCAL idle_in_transaction_session_timeout = '10s'";
+/// The same for a publication, during which witnesses may be waited for.
+const PUBLICATION_SETTINGS: &str =
+    "SET LOCAL lock_timeout = '20s'; SET LOCAL idle_in_transaction_session_timeout = '15s'";
 
 /// A database that logs live in. Its methods block; they may be called, and the value dropped, inside an asynchronous
 /// runtime, too, but hold up the thread that calls them.
@@ -433,6 +436,7 @@ impl Tiles {
             .database
             .run(async {
                 let mut tx = self.database.pool.begin().await?;
+                sqlx::raw_sql(PUBLICATION_SETTINGS).execute(&mut *tx).await?;
                 sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7309942))")
                     .bind(&self.origin)
                     .execute(&mut *tx)

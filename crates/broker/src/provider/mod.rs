@@ -6,8 +6,10 @@
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
 pub mod aws;
+mod database;
 mod exec;
 pub mod http;
+mod postgres;
 pub mod publish;
 mod revocation_file;
 mod ssh;
@@ -48,6 +50,7 @@ pub struct Kind {
 
 /// Every kind of provider, in the order the help lists them.
 pub static KINDS: &[&Kind] = &[
+    &postgres::KIND,
     &ssh::KIND,
     &x509::KIND,
     &aws::KIND,

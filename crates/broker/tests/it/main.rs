@@ -1,5 +1,4 @@
 //! Tests of the broker against real servers, which each test starts for itself.
-
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -11,6 +10,8 @@ mod aws;
 mod exec;
 mod ground;
 mod identity;
+mod lease;
+mod postgres;
 mod publish;
 mod servers;
 mod ssh;
