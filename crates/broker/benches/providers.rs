@@ -30,7 +30,9 @@ async fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_asked = |kind: &str| asked.is_empty() || asked.iter().any(|word| word == kind);
     println!("{:<10}{:>8}{:>10}{:>12}{:>10}{:>10}", "", "users", "clients", "users/s", "p50 ms", "p99 ms");
-    if is_asked("postgres") && let Some(server) = servers::postgres::Postgres::start("on").await {
+    if is_asked("postgres")
+        && let Some(server) = servers::postgres::Postgres::start("on").await
+    {
         let mut settings = server.settings();
         settings["max_connections"] = number("CLAVIGER_CONNECTIONS", 8).into();
         run("postgres", &settings, json!({"member_of": ["app_ro"]})).await;
@@ -56,7 +58,12 @@ async fn run(kind: &str, settings: &Value, parameters: Value) {
     assert!(provider.list().await.unwrap().is_empty());
 }
 
-async fn many(provider: &Arc<dyn Provider>, asking: &Arc<Vec<Arc<Asking>>>, clients: usize, step: &str) -> Vec<Duration> {
+async fn many(
+    provider: &Arc<dyn Provider>,
+    asking: &Arc<Vec<Arc<Asking>>>,
+    clients: usize,
+    step: &str,
+) -> Vec<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
     let is_issue = step == "issue";
     let tasks: Vec<_> = (0..clients)

@@ -6,7 +6,9 @@
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
 mod database;
+mod mysql;
 mod postgres;
+mod redis;
 mod revocation_file;
 mod ssh;
 mod template;
@@ -42,7 +44,7 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&postgres::KIND, &ssh::KIND, &x509::KIND];
+pub static KINDS: &[&Kind] = &[&mysql::KIND, &postgres::KIND, &redis::KIND, &ssh::KIND, &x509::KIND];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {

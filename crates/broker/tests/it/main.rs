@@ -2,7 +2,9 @@
 
 mod ground;
 mod identity;
+mod mysql;
 mod postgres;
+mod redis;
 mod servers;
 mod ssh;
 mod store;

@@ -1,9 +1,11 @@
 //! Servers on free ports of the loopback address, in folders of their own, gone when dropped.
 
 pub(crate) mod guard;
+pub(crate) mod mariadb;
 pub(crate) mod nginx;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
+pub(crate) mod redis;
 pub(crate) mod sshd;
 pub(crate) mod tls;
 
