@@ -9,8 +9,10 @@ pub mod aws;
 mod database;
 mod exec;
 pub mod http;
+mod mysql;
 mod postgres;
 pub mod publish;
+mod redis;
 mod revocation_file;
 mod ssh;
 mod template;
@@ -51,6 +53,8 @@ pub struct Kind {
 /// Every kind of provider, in the order the help lists them.
 pub static KINDS: &[&Kind] = &[
     &postgres::KIND,
+    &mysql::KIND,
+    &redis::KIND,
     &ssh::KIND,
     &x509::KIND,
     &aws::KIND,

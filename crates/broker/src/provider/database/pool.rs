@@ -95,6 +95,11 @@ impl<C: Speaks> Pool<C> {
         }
     }
 
+    /// Closes the idle connections: some servers read an account's rights when it logs in.
+    pub(crate) fn forget_idle(&self) {
+        self.idle().clear();
+    }
+
     /// An idle connection that still lives.
     async fn living(&self) -> Option<C> {
         loop {
