@@ -4,6 +4,8 @@
 
 #[path = "src/rule/model.rs"]
 mod model;
+#[path = "src/rule/run.rs"]
+mod run;
 #[path = "src/rule/wire.rs"]
 mod wire;
 
@@ -109,7 +111,7 @@ impl Code {
         let _ = writeln!(
             self.rules,
             "Rule {{ id: {}, name: {}, description: {}, provider: {}, kind: Kind::{:?}, severity: Severity::{:?}, \
-             confidence: Confidence::{:?}, anchors: {anchors}, anchors_ignore_case: {}, starts_with_anchor: {}, \
+             confidence: Confidence::{:?}, anchors: {anchors}, anchors_ignore_case: {}, starts_with_anchor: {}, run: {}, \
              pattern: {}, boundary: Boundary::{:?}, reach: {}, multiline: {}, files: {files}, checks: {checks}, \
              remediation: {}, rotate: {}, docs: {}, replace: {}, examples_match: {examples_match}, \
              examples_miss: {examples_miss} }},",
@@ -122,6 +124,7 @@ impl Code {
             rule.confidence,
             rule.anchors_ignore_case,
             rule.starts_with_anchor,
+            rule.run.map_or("None".to_owned(), |run| format!("Some({run:?})")),
             text(&rule.pattern),
             rule.boundary,
             rule.reach,

@@ -115,3 +115,32 @@ fn ssh_with_a_new_pair(bencher: divan::Bencher<'_, '_>) {
     let asked = Asked::new(json!({"principals": ["deploy"]}), "generate", "true".into());
     bencher.bench_local(|| asked.issue(&runtime, &*provider));
 }
+
+/// With an authority on P-256; its certificate lies in a folder that goes with it.
+fn x509() -> (tempfile::TempDir, Arc<dyn Provider>) {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    let path = folder.path().join("ca.crt");
+    std::fs::write(&path, params.self_signed(&pair).unwrap().pem()).unwrap();
+    let provider =
+        build("x509", &json!({"ca_certificate": path, "ca_key": {"file": "k"}}), pair.serialize_pem());
+    (folder, provider)
+}
+
+#[divan::bench]
+fn x509_for_a_request(bencher: divan::Bencher<'_, '_>) {
+    let (runtime, (_folder, provider)) = (runtime(), x509());
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap();
+    let asked = Asked::new(json!({"spiffe_id": "spiffe://ci.example/r/{id}"}), "csr", csr);
+    bencher.bench_local(|| asked.issue(&runtime, &*provider));
+}
+
+#[divan::bench]
+fn x509_with_a_new_key(bencher: divan::Bencher<'_, '_>) {
+    let (runtime, (_folder, provider)) = (runtime(), x509());
+    let asked = Asked::new(json!({"spiffe_id": "spiffe://ci.example/r/{id}"}), "generate", "true".into());
+    bencher.bench_local(|| asked.issue(&runtime, &*provider));
+}

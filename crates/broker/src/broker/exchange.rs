@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use claviger_audit::event::{Event, Fingerprint, Who};
 use jiff::Timestamp;
 
 use super::events::Story;
+use super::limit::slower;
 use super::refusal::{Refusal, RefusalKind};
 use super::setup::Target;
 use super::{Ask, Broker, Exchanged, Setup};
@@ -18,7 +20,7 @@ use crate::policy::Context;
 use crate::policy::grant::Grant;
 use crate::provider::{Issued, Notes, ProviderError, Request};
 use crate::seal::Seal;
-use crate::store::{Filter, Store};
+use crate::store::Store;
 use crate::ttl::Ttl;
 
 /// The most a caller may send along: names and values in all, in bytes.
@@ -44,7 +46,8 @@ impl Broker {
         };
         story.who = identity.who();
         story.token_id = Some(identity.token_id().as_str().to_owned());
-        let (grant, target, ttl) = match decide(&setup, &identity, &ask, now) {
+        let decided = self.within_rate(&identity).map_err(|refusal| (refusal, None));
+        let (grant, target, ttl) = match decided.and_then(|()| decide(&setup, &identity, &ask, now)) {
             Ok(decided) => decided,
             Err((refusal, grant)) => {
                 let refused = story.refused(&refusal, setup.policy.digest(), grant.as_ref());
@@ -79,6 +82,13 @@ impl Broker {
             environment: done.lease.environment,
             record: done.record,
         })
+    }
+
+    /// Whether the identity's repository has not asked too often.
+    fn within_rate(&self, identity: &Identity) -> Result<(), Refusal> {
+        let who = identity.who().repository.unwrap_or_else(|| identity.subject().to_owned());
+        let key = format!("{} {who}", identity.issuer());
+        self.identities.take(key, Instant::now()).map_err(|wait| slower("this repository", wait))
     }
 
     /// The lease to write down, still pending.
@@ -151,7 +161,7 @@ impl Broker {
         ];
         match self.ledger.record(events).await {
             Ok(records) => Ok(Done { record: last(records), lease, issued }),
-            Err(error) => Err(self.take_back(lease.id, Refusal::unrecorded(&error)).await),
+            Err(error) => Err(self.take_back(lease.id, None, Refusal::unrecorded(&error)).await),
         }
     }
 
@@ -169,14 +179,14 @@ impl Broker {
         // Stop here: a pending lease and nothing at the target; the reaper makes sure by its name.
         let decided = vec![story.authenticated(), story.allowed(plan.grant, &lease)];
         if let Err(error) = self.ledger.record(decided).await {
-            return Err(self.take_back(lease.id, Refusal::unrecorded(&error)).await);
+            return Err(self.take_back(lease.id, None, Refusal::unrecorded(&error)).await);
         }
         let notes = StoreNotes { store: &self.store, seal: &self.seal, lease: lease.id };
         let kind = plan.target.kind;
         let issued = match plan.issue(&lease, &notes, self.times.call).await {
             Ok(issued) => issued,
             Err(error) => {
-                let refusal = self.take_back(lease.id, Refusal::from(error)).await;
+                let refusal = self.take_back(lease.id, None, Refusal::from(error)).await;
                 return Err(self.refuse(vec![story.not_issued(&lease, kind, &refusal)], refusal).await);
             }
         };
@@ -191,7 +201,10 @@ impl Broker {
         );
         let records = match recorded {
             Ok(records) => records,
-            Err(error) => return Err(self.take_back(lease.id, Refusal::unrecorded(&error)).await),
+            Err(error) => {
+                let refusal = Refusal::unrecorded(&error);
+                return Err(self.take_back(lease.id, reference.as_deref(), refusal).await);
+            }
         };
         match active {
             Ok(true) => Ok(Done { record: last(records), lease, issued }),
@@ -200,7 +213,7 @@ impl Broker {
                 "revoked",
                 "the lease was revoked while it was being issued",
             )),
-            Err(error) => Err(self.take_back(lease.id, error.into()).await),
+            Err(error) => Err(self.take_back(lease.id, reference.as_deref(), error.into()).await),
         }
     }
 
@@ -220,12 +233,11 @@ impl Broker {
         refusal
     }
 
-    /// Sends a lease whose credential does not leave to its end.
-    async fn take_back(&self, lease: LeaseId, refusal: Refusal) -> Refusal {
+    /// Sends a lease whose credential does not leave to its end. A reference is what the provider gave last.
+    async fn take_back(&self, lease: LeaseId, reference: Option<&[u8]>, refusal: Refusal) -> Refusal {
         let reason =
             if refusal.code == "audit-unavailable" { Reason::Unrecorded } else { Reason::Unfinished };
-        let filter = Filter { ids: vec![lease], ..Filter::default() };
-        match self.store.revoke(&filter, reason, self.clock.now()).await {
+        match self.store.abandon(lease, reason, reference, self.clock.now()).await {
             Ok(_) => self.due.notify_one(),
             // It is pending or active in the store and will be revoked when its time is over.
             Err(error) => tracing::error!(%error, %lease, "a lease could not be taken back at once"),

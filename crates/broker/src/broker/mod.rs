@@ -12,6 +12,7 @@ mod ask;
 mod events;
 mod exchange;
 mod holder;
+pub(crate) mod limit;
 mod operator;
 mod refusal;
 mod setup;
@@ -28,8 +29,9 @@ use crate::ttl::Ttl;
 
 pub use ask::{Ask, Exchanged, GivenBack, Prolonged};
 pub use events::FingerprintKey;
+pub use limit::Rate;
 pub use operator::{Leak, Sighting};
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, Told};
 pub use setup::{Setup, SetupError, Target};
 
 /// What a broker is made of.
@@ -48,6 +50,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Times that have good defaults.
     pub times: Times,
+    /// Exchanges of one subject's repository, project or workspace, by its verified identity.
+    pub per_identity: Rate,
 }
 
 /// How long things may take.
@@ -78,6 +82,7 @@ pub struct Broker {
     fingerprint: FingerprintKey,
     clock: Arc<dyn Clock>,
     times: Times,
+    identities: limit::Buckets<String>,
     /// Wakes the reaper when a lease becomes due at once.
     due: Arc<Notify>,
 }
@@ -93,6 +98,7 @@ impl Broker {
             fingerprint: parts.fingerprint,
             clock: parts.clock,
             times: parts.times,
+            identities: limit::Buckets::new(parts.per_identity, limit::REMEMBERED),
             due: Arc::new(Notify::new()),
         }
     }

@@ -1,12 +1,12 @@
 //! What operators do with leases, and what a scan does that found one of their secrets.
 
-use claviger_audit::event::{Action, LeakMatched, Outcome, Revoked};
+use claviger_audit::event::{Action, ConfigChanged, Event, LeakMatched, Outcome, Revoked};
 use jiff::Timestamp;
 
 use super::Broker;
 use super::events::about;
 use super::refusal::{Refusal, RefusalKind};
-use crate::lease::{Lease, LeaseId, Reason, State};
+use crate::lease::{Hold, HoldId, Lease, LeaseId, Reason, State};
 use crate::store::Filter;
 
 /// The most secrets of one question.
@@ -77,6 +77,59 @@ impl Broker {
         self.due.notify_one();
         self.say_asked(&ids, reason, operator, now).await?;
         Ok(ids)
+    }
+
+    /// Holds back whatever the scope covers, and revokes its leases: the emergency order. Nothing new is issued for it
+    /// until the hold is [released](Broker::release).
+    ///
+    /// # Errors
+    /// The store cannot be asked; the audit log does not take it. Asked again, it goes on where it stopped.
+    pub async fn hold(&self, hold: Hold, operator: &str) -> Result<Vec<LeaseId>, Refusal> {
+        let filter = Filter {
+            issuer: hold.scope.issuer.clone(),
+            run: hold.scope.run.clone(),
+            repository: hold.scope.repository.clone(),
+            role: hold.scope.role.clone(),
+            provider: hold.scope.provider.clone(),
+            environment: hold.scope.environment.clone(),
+            states: vec![State::Pending, State::Active],
+            ..Filter::default()
+        };
+        self.say_held(&hold, operator, "held back").await?;
+        self.store.hold(&hold).await?;
+        // Stop here: nothing new is issued; what was issued before is revoked when this is asked again.
+        self.revoke_all(&filter, Reason::Operator, operator).await
+    }
+
+    /// Ends a hold. `false` if there is none such.
+    ///
+    /// # Errors
+    /// The store cannot be asked; the audit log does not take it.
+    pub async fn release(&self, id: HoldId, operator: &str) -> Result<bool, Refusal> {
+        let held = self.holds().await?.into_iter().find(|hold| hold.id == id);
+        let Some(hold) = held else { return Ok(false) };
+        self.say_held(&hold, operator, "released").await?;
+        Ok(self.store.release(id).await?)
+    }
+
+    /// The holds that stand.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn holds(&self) -> Result<Vec<Hold>, Refusal> {
+        Ok(self.store.holds(self.clock.now()).await?)
+    }
+
+    async fn say_held(&self, hold: &Hold, operator: &str, what: &str) -> Result<(), Refusal> {
+        let detail = ConfigChanged { what: format!("hold {}", hold.id), ..ConfigChanged::default() };
+        let mut event = Event::new(self.clock.now(), Action::ConfigChanged(detail), Outcome::Success);
+        event.reason = Some(format!("{what} by {operator}: {}", hold.reason));
+        event.target.role.clone_from(&hold.scope.role);
+        event.target.provider.clone_from(&hold.scope.provider);
+        event.target.environment.clone_from(&hold.scope.environment);
+        event.who.actor = Some(operator.to_owned());
+        self.ledger.record(vec![event]).await.map_err(|error| Refusal::unrecorded(&error))?;
+        Ok(())
     }
 
     /// Records who asked for revocations. The attempts and their success are recorded by the reaper.

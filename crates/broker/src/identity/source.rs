@@ -134,12 +134,11 @@ impl Source {
             }
             return Ok(cached.keys);
         }
-        if self.may_try(&cached, now) {
-            let flight = Arc::clone(&self.flight).lock_owned().await;
-            let cached = self.cached();
-            if !self.holds(&cached, kid, now) && self.may_try(&cached, now) {
-                self.fetch_in_task(flight).await;
-            }
+        // A fetch that is under way may bring the key: wait for it, even where none may be begun.
+        let flight = Arc::clone(&self.flight).lock_owned().await;
+        let cached = self.cached();
+        if !self.holds(&cached, kid, now) && self.may_try(&cached, now) {
+            self.fetch_in_task(flight).await;
         }
         self.found(kid, now)
     }

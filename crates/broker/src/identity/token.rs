@@ -83,14 +83,24 @@ impl<'a> Unverified<'a> {
         &self.header
     }
 
-    /// What the claims say about the audience, if it is one. Nobody has vouched for it: good for a hint, never for a
-    /// decision.
-    pub fn audience_hint(&self) -> Option<&str> {
-        match self.claims.get("aud")? {
-            Value::String(audience) => Some(audience),
-            Value::Array(items) if items.len() == 1 => items[0].as_str(),
-            _ => None,
+    /// What the claims say about the audience: all that are texts. Nobody has vouched for it: good for a hint, never
+    /// for a decision.
+    pub fn audience_hint(&self) -> Vec<&str> {
+        match self.claims.get("aud") {
+            Some(Value::String(audience)) => vec![audience],
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
         }
+    }
+
+    /// What the claims say about the subject. Nobody has vouched for it either.
+    pub fn subject_hint(&self) -> Option<&str> {
+        self.claims.text("sub")
+    }
+
+    /// All claims, which nobody has vouched for: for explanations, never for a decision.
+    pub fn unverified_claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// What the claims say about the issuer: only good as a key into the configured issuers.

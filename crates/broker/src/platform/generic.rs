@@ -85,10 +85,12 @@ pub(crate) fn checked(token: &Secret, source: &str, audience: &str) -> Result<Se
     let text = token.expose_text().map(str::trim).ok_or_else(|| wrong("holds no text"))?;
     let unverified = crate::identity::token::Unverified::parse(text.as_bytes())
         .map_err(|e| wrong(&format!("holds no token: {e}")))?;
-    match unverified.audience_hint() {
-        Some(seen) if seen != audience => {
-            Err(wrong(&format!("holds a token for the audience `{seen}`; the broker's is `{audience}`")))
-        }
-        _ => Ok(Secret::text(text.to_owned())),
+    let audiences = unverified.audience_hint();
+    if audiences != [audience] {
+        let seen = audiences.join("`, `");
+        return Err(wrong(&format!(
+            "holds a token for the audience `{seen}`; the broker wants `{audience}` alone"
+        )));
     }
+    Ok(Secret::text(text.to_owned()))
 }

@@ -169,7 +169,7 @@ fn subject(claims: &Claims) -> Result<Subject, Mismatch> {
 }
 
 /// The part after the repository; `None` if it is not one of GitHub's own.
-fn context(claims: &Claims, tail: &str) -> Result<Option<Field>, Mismatch> {
+pub(super) fn context(claims: &Claims, tail: &str) -> Result<Option<Field>, Mismatch> {
     if tail == "pull_request" {
         let event = required(claims, "event_name")?;
         return if event.starts_with("pull_request") {

@@ -5,12 +5,22 @@
 //! whether it runs there and for the job's token. A platform holds no state and decides nothing.
 
 mod answer;
+pub mod azure_devops;
+pub mod bitbucket;
+pub mod buildkite;
+pub mod circleci;
 pub mod env;
+pub mod forgejo;
 pub mod generic;
 pub mod github;
 pub mod gitlab;
+pub mod google;
 pub mod hazard;
+pub mod jenkins;
+pub mod kubernetes;
+pub mod spiffe;
 pub mod subject;
+pub mod terraform;
 
 use std::fmt;
 
@@ -121,7 +131,23 @@ pub trait Platform: fmt::Debug + Send + Sync {
 }
 
 /// Every platform, in the order in which they are looked for: the surest signs first.
-pub static PLATFORMS: &[&dyn Platform] = &[&github::GITHUB, &gitlab::GITLAB, &generic::GENERIC];
+pub static PLATFORMS: &[&dyn Platform] = &[
+    // It sets GitHub's variables too.
+    &forgejo::FORGEJO,
+    &github::GITHUB,
+    &gitlab::GITLAB,
+    &circleci::CIRCLECI,
+    &buildkite::BUILDKITE,
+    &bitbucket::BITBUCKET,
+    &azure_devops::AZURE_DEVOPS,
+    &terraform::TERRAFORM,
+    &jenkins::JENKINS,
+    &spiffe::SPIFFE,
+    // Jobs of all of the above may run in a cluster or on Google's machines, and name a file of their own.
+    &kubernetes::KUBERNETES,
+    &generic::GENERIC,
+    &google::GOOGLE,
+];
 
 /// The platform of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Platform> {
@@ -132,3 +158,6 @@ pub fn by_name(name: &str) -> Option<&'static dyn Platform> {
 pub fn detect(env: &dyn Env) -> Option<&'static dyn Platform> {
     PLATFORMS.iter().copied().find(|platform| platform.detect(env))
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,12 @@ pub(crate) trait Format: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, ProviderError>;
 
+    /// Looks whether a list is one of ours.
+    ///
+    /// # Errors
+    /// It is not.
+    fn verify(&self, list: &[u8]) -> Result<(), ProviderError>;
+
     /// Other files with the same list; they are written first, so that none is behind the main one.
     fn copies(&self, list: &[u8]) -> Vec<(PathBuf, Vec<u8>)> {
         let _ = list;
@@ -82,11 +88,6 @@ impl<F: Format> RevocationFile<F> {
         &self.0.path
     }
 
-    /// How it is read and written.
-    pub(crate) fn format(&self) -> &F {
-        &self.0.format
-    }
-
     /// Puts an entry into the list; when this returns, it is on disk. Without one, brings the list up to date.
     ///
     /// # Errors
@@ -110,12 +111,20 @@ impl<F: Format> RevocationFile<F> {
             .unwrap_or_else(|_| Err(ProviderError::Transient("the revocation list was not written".into())))
     }
 
-    /// The list as it is on disk; `None` if there is none.
+    /// Looks whether the list can be written, without writing it; whether it is there.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub(crate) fn read(&self) -> Result<Option<Vec<u8>>, ProviderError> {
-        read(&self.0.path)
+    /// As [`write`](RevocationFile::write).
+    pub(crate) async fn probe(&self) -> Result<bool, ProviderError> {
+        let shared = Arc::clone(&self.0);
+        let looked = tokio::task::spawn_blocking(move || {
+            let _lock = lock(&beside(&shared.path, ".lock"))?;
+            match read(&shared.path)? {
+                Some(list) => shared.format.verify(&list).map(|()| true),
+                None => Ok(false),
+            }
+        });
+        looked.await.unwrap_or_else(|_| Err(ProviderError::Transient("looking at the list broke off".into())))
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting<F::Entry>>> {
@@ -272,9 +281,8 @@ mod tests {
             Ok((!unchanged).then(|| all.iter().map(|n| format!("{n}\n")).collect::<String>().into_bytes()))
         }
 
-        fn copies(&self, list: &[u8]) -> Vec<(PathBuf, Vec<u8>)> {
-            let _ = list;
-            Vec::new()
+        fn verify(&self, _: &[u8]) -> Result<(), ProviderError> {
+            Ok(())
         }
     }
 

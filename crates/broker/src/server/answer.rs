@@ -99,3 +99,28 @@ pub(super) async fn wrong_method(headers: HeaderMap) -> Response {
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
+
+/// What axum itself refuses, a body that is too long above all, in the shape of all errors.
+pub(super) async fn readable(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let id = RequestId::of(request.headers());
+    let response = next.run(request).await;
+    let is_ours = response.headers().contains_key("x-request-id") || response.status().is_success();
+    if is_ours {
+        return response;
+    }
+    let status = response.status();
+    let message = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is too long".to_owned(),
+        other => format!("the request cannot be read: {other}"),
+    };
+    let mut told = Refused(Refusal::new(RefusalKind::Invalid, "unreadable", message), id).into_response();
+    *told.status_mut() = status;
+    told
+}
+
+/// A bug of ours: the client hears that and no more.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request ended in a panic");
+    let refusal = Refusal::new(RefusalKind::Unavailable, "internal", "the request could not be finished");
+    Refused(refusal, RequestId::of(&HeaderMap::new())).into_response()
+}

@@ -2,12 +2,14 @@
 //! product: behind the feature `testing`.
 
 pub mod claims;
+mod env;
 mod issuer;
 mod keys;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use self::env::TestEnv;
 pub use self::issuer::{AUDIENCE, Document, Fault, TestIssuer};
 pub use self::keys::TestKey;
 use crate::claims::Claims;

@@ -207,9 +207,10 @@ impl Windows {
 fn deal(entries: &[Entry], needles: &[impl Needle], buckets: Range<usize>, table: &mut [u64; 1 << 16]) {
     // A window that is twice as frequent does not fill a bucket twice as much: it adds as many pairs as others.
     let weight = |entry: &Entry| 1_u64 << (frequency::of(entry.window(needles)) / 4).clamp(0, 16);
-    let total: u64 = entries.iter().map(weight).sum();
+    let weights: Vec<u64> = entries.iter().map(weight).collect();
+    let total: u64 = weights.iter().sum();
     let (mut before, mut last, mut bucket) = (0, Vec::new(), buckets.start);
-    for entry in entries {
+    for (entry, weight) in entries.iter().zip(weights) {
         let window = entry.window(needles);
         let lower = window.to_ascii_lowercase();
         // Windows of the same letters stay together: apart they would pass twice.
@@ -217,7 +218,7 @@ fn deal(entries: &[Entry], needles: &[impl Needle], buckets: Range<usize>, table
             bucket = buckets.start + (before * buckets.len() as u64 / total) as usize;
         }
         last = lower;
-        before += weight(entry);
+        before += weight;
         let spellings = |byte: u8| {
             let is_same = entry.fold == 0 || !byte.is_ascii_alphabetic();
             let other = if is_same { byte } else { byte ^ 0x20 };
@@ -286,7 +287,7 @@ mod vector {
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_blend_epi32, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
         _mm256_movemask_pd, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
-        _mm256_set1_epi64x, _mm256_set_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
+        _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
     };
 
     use super::{BUCKETS, Place, STEP, WAITING, buckets, pair};
@@ -302,7 +303,10 @@ mod vector {
         at: &mut usize,
         waiting: &mut [Place; WAITING],
     ) -> usize {
-        #[expect(unsafe_code, reason = "code for a processor that is known only when it runs has no other way")]
+        #[expect(
+            unsafe_code,
+            reason = "code for a processor that is known only when it runs has no other way"
+        )]
         // SAFETY: it is safe code that needs AVX2, and this is called only where the processor has said that it has it.
         unsafe {
             sweep_avx2(table, short, text, at, waiting)
@@ -319,7 +323,8 @@ mod vector {
     ) -> usize {
         let shorts = _mm256_set1_epi64x(short.cast_signed());
         let mut count = 0;
-        let Some(first) = text.get(*at..*at + STEP + 1).and_then(|b| <&[u8; STEP + 1]>::try_from(b).ok()) else {
+        let Some(first) = text.get(*at..*at + STEP + 1).and_then(|b| <&[u8; STEP + 1]>::try_from(b).ok())
+        else {
             return 0;
         };
         let (mut low, mut high) = load(table, first);
@@ -333,7 +338,8 @@ mod vector {
             while left != 0 {
                 let i = *at + left.trailing_zeros() as usize;
                 let entry = |i: usize| table[pair(text[i], text[i + 1])];
-                waiting[count] = Place { at: i, buckets: buckets(entry(i), entry(i + 1), entry(i + 2), short) };
+                waiting[count] =
+                    Place { at: i, buckets: buckets(entry(i), entry(i + 1), entry(i + 2), short) };
                 count += 1;
                 left &= left - 1;
             }

@@ -27,6 +27,7 @@ fn rule(id: &'static str, name: &'static str, severity: Severity) -> Rule {
         anchors: List::default(),
         anchors_ignore_case: false,
         starts_with_anchor: true,
+        run: None,
         pattern: "".into(),
         boundary: Boundary::Word,
         reach: 64,

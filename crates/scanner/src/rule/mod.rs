@@ -3,6 +3,7 @@
 mod example;
 mod lint;
 mod model;
+mod run;
 mod wire;
 
 use std::borrow::Cow;
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub use example::{Outcome, fill, run_examples};
 pub use lint::{Lint, lint};
 pub use model::{
-    Boundary, Checks, Checksum, Confidence, Decode, Kind, List, Near, Rule, Severity, Text, ValueKind,
+    Boundary, Checks, Checksum, Confidence, Decode, Kind, List, Near, Rule, Run, Severity, Text, ValueKind,
 };
 
 /// Largest rule file that is read, in bytes: YAML readers are slow on hostile input.

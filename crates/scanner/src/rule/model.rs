@@ -2,10 +2,12 @@
 //!
 //! Every text is a `Cow<'static, str>`, so that the built-in rules are plain statics (no parse, no allocation at
 //! start-up) while rules read at run time own their texts. This file is also compiled into the build script, which
-//! writes the statics; it must not name anything else of the crate.
+//! writes the statics; it must not name anything else of the crate but what is compiled there too.
 
 use std::borrow::Cow;
 use std::fmt;
+
+pub use super::run::Run;
 
 /// A text that is static for built-in rules and owned for the others.
 pub type Text = Cow<'static, str>;
@@ -239,6 +241,8 @@ pub struct Rule {
     pub anchors_ignore_case: bool,
     /// Whether every match begins with an anchor (worked out from the pattern).
     pub starts_with_anchor: bool,
+    /// A run of bytes that every match holds (worked out from the pattern).
+    pub run: Option<Run>,
     /// The regex, macros expanded.
     pub pattern: Text,
     /// What must surround the secret.

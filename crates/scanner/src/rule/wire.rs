@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::model::{
-    Boundary, Checks, Checksum, Confidence, Decode, Kind, List, Near, Rule, Severity, Text, ValueKind,
+    Boundary, Checks, Checksum, Confidence, Decode, Kind, List, Near, Rule, Run, Severity, Text, ValueKind,
 };
 
 /// Default of [`Rule::reach`] in bytes: longer than any single-line token known, short enough for minified files.
@@ -248,6 +248,7 @@ impl Entry {
         }
         Ok(Rule {
             starts_with_anchor: starts_with_anchor(&hir, &self.anchors, self.anchors_ignore_case),
+            run: Run::of(&hir),
             id: self.id.into(),
             name: self.name.into(),
             description: self.description.into(),

@@ -274,6 +274,11 @@ impl Format for KrlFormat {
         krl.version = krl.version.saturating_add(1).max(krl.written);
         Ok(Some(krl.encode()))
     }
+
+    fn verify(&self, list: &[u8]) -> Result<(), ProviderError> {
+        let parsed = Krl::parse(list);
+        parsed.map(drop).map_err(|what| ProviderError::Misconfigured(format!("the revocation list: {what}")))
+    }
 }
 
 #[cfg(test)]
