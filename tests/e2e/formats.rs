@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-use claviger_tests::{Folder, Repo, claviger, token, tool};
+use claviger_tests::{Folder, Repo, claviger, shared_file, token, tool};
 use serde_json::Value;
 
 const FORMATS: &[&str] = &["text", "json", "jsonl", "sarif", "gitlab", "csv", "junit", "github", "markdown"];
@@ -367,4 +367,33 @@ fn schemas_are_valid_and_hold_what_they_describe() {
     args.extend(files.iter().map(String::as_str));
     let (valid, said) = run(&args);
     assert!(valid, "{said}");
+}
+
+/// The schema comes from a package of SARIF's makers, which `tests/run` fetches.
+#[test]
+fn sarif_as_its_schema_wants_it() {
+    let Some(checker) = tool("check-jsonschema") else { return };
+    let Some(schema) = shared_file("sarif-2.1.0.json") else { return };
+    let leaky = leaky();
+    let folder = Folder::new();
+    folder.write("clean.txt", "nothing here\n");
+    let out = Folder::new();
+    let report = |folder: &std::path::Path, name: &str, flags: &[&str]| {
+        let file = out.path().join(name).display().to_string();
+        claviger(folder, &[&["scan", "--format", "sarif", "--output", &file], flags].concat());
+        file
+    };
+    let files = [
+        report(leaky.repo.path(), "leaky", &["--coverage"]),
+        report(leaky.repo.path(), "shown", &["--show-secrets", "--min-confidence", "low"]),
+        report(folder.path(), "clean", &[]),
+        // What was not read is a notification.
+        report(folder.path(), "incomplete", &["--max-file-size", "3", "--coverage", "."]),
+    ];
+    // One pattern of the schema has a lone bracket, which Unicode expressions forbid.
+    let mut check = Command::new(checker);
+    check.args(["--regex-variant", "nonunicode", "--schemafile"]).arg(schema).args(&files);
+    let output = check.output().expect("the checker starts");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }

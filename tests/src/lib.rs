@@ -129,6 +129,18 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A file that is not ours to copy, which `tests/run` fetches beside the programs of [`tool`]. `None` when it is not there.
+///
+/// # Panics
+/// If it is not there and `CI` is `true`.
+pub fn shared_file(name: &str) -> Option<PathBuf> {
+    let tools = std::env::var_os("CLAVIGER_TEST_TOOLS").map(PathBuf::from);
+    let found = tools.map(|bin| bin.join("../share").join(name)).filter(|path| path.is_file());
+    let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(found.is_some() || !must, "`{name}` is needed: `tests/run` fetches it");
+    found
+}
+
 /// Random-looking text that depends on its seed alone.
 pub fn noise(seed: &str, length: usize) -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

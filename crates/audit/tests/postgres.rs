@@ -387,7 +387,9 @@ fn the_tail_behind_the_files_is_seen_and_verified() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let pool = sqlx::PgPool::connect(&fixture.url).await.unwrap();
-            assert!(sqlx::query(text).bind(&fixture.origin).execute(&pool).await.unwrap().rows_affected() > 0);
+            assert!(
+                sqlx::query(text).bind(&fixture.origin).execute(&pool).await.unwrap().rows_affected() > 0
+            );
         });
         verify(&files, &options).err().map(|e| e.to_string()).unwrap_or_default()
     };

@@ -146,7 +146,9 @@ fn the_page_has_contrast() {
             let (a, b) = (light(a), light(b));
             (a.max(b) + 0.05) / (a.min(b) + 0.05)
         };
-        for (fore, least) in [("ink", 7.0), ("soft", 4.5), ("link", 4.5), ("success", 3.0), ("refused", 3.0), ("failed", 3.0)] {
+        for (fore, least) in
+            [("ink", 7.0), ("soft", 4.5), ("link", 4.5), ("success", 3.0), ("refused", 3.0), ("failed", 3.0)]
+        {
             for back in ["page", "panel"] {
                 let found = contrast(&format!("--{fore}"), &format!("--{back}"));
                 println!("{fore} on {back}: {found:.2}");

@@ -219,7 +219,11 @@ async fn memory_full() {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
     let before = resident_mb();
     let leases = fill(&store).await;
-    println!("memory: {leases} leases; the process grew by {:.0} MB to {:.0} MB", resident_mb() - before, resident_mb());
+    println!(
+        "memory: {leases} leases; the process grew by {:.0} MB to {:.0} MB",
+        resident_mb() - before,
+        resident_mb()
+    );
     begin(&store, &format!("memory with {leases} leases")).await;
 }
 

@@ -26,6 +26,7 @@ pub mod lease;
 pub mod platform;
 pub mod policy;
 pub mod provider;
+pub mod run;
 pub mod seal;
 pub mod secret;
 pub mod secrets;

@@ -5,7 +5,9 @@
 
 mod args;
 mod args_audit;
+mod args_broker;
 mod args_client;
+mod args_serve;
 mod commands;
 mod config;
 mod progress;
@@ -59,8 +61,11 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),
         Verb::Audit(audit) => commands::audit::run(&audit),
+        Verb::Policy(policy) => commands::broker::policy::run(&policy),
+        Verb::Provider(provider) => commands::broker::provider::run(&provider),
         Verb::Exchange(exchange) => commands::client::exchange(&exchange),
         Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
+        Verb::Serve(serve) => commands::serve::run(&serve),
         Verb::Renew(renew) => commands::client::renew(&renew),
         Verb::Revoke(revoke) => commands::client::revoke(&revoke),
         Verb::Completions { shell } => commands::about::completions(shell),

@@ -31,7 +31,7 @@ pub use ask::{Ask, Exchanged, GivenBack, Prolonged};
 pub use events::FingerprintKey;
 pub use limit::Rate;
 pub use operator::{Leak, Sighting};
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, Told};
 pub use setup::{Setup, SetupError, Target};
 
 /// What a broker is made of.

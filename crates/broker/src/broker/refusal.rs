@@ -4,6 +4,7 @@ use claviger_audit::event::FailedClaim;
 
 use crate::identity::rejection::Rejection;
 use crate::lease::ledger::LedgerError;
+use crate::policy;
 use crate::provider::ProviderError;
 use crate::store::{BeginError, StoreError};
 
@@ -17,10 +18,23 @@ pub struct Refusal {
     pub code: &'static str,
     /// What is wrong and what to do, for the caller. Names only the caller's own values.
     pub message: String,
-    /// Which claims failed. `expected` holds the policy's patterns and is for the audit log and for operators.
+    /// Which claims failed, as the caller may know it.
+    pub told: Vec<Told>,
+    /// The same for the audit log, with the policy's own patterns.
     pub failed: Vec<FailedClaim>,
     /// More for the operator, never for the caller.
     pub detail: Option<String>,
+}
+
+/// A claim that failed, as the caller may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The claim.
+    pub claim: String,
+    /// What is wanted, where the caller may know that.
+    pub wanted: Option<String>,
+    /// What the caller's own token says.
+    pub seen: Option<String>,
 }
 
 /// The kinds of refusal, by who must act.
@@ -50,7 +64,7 @@ impl RefusalKind {
 impl Refusal {
     /// A refusal without further details.
     pub fn new(kind: RefusalKind, code: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { kind, code, message: message.into(), failed: Vec::new(), detail: None }
+        Refusal { kind, code, message: message.into(), told: Vec::new(), failed: Vec::new(), detail: None }
     }
 
     pub(super) fn with_detail(mut self, detail: impl ToString) -> Refusal {
@@ -82,16 +96,23 @@ impl From<Rejection> for Refusal {
         let kind =
             if rejection.is_transient() { RefusalKind::Unavailable } else { RefusalKind::Unauthenticated };
         Refusal {
+            told: vec![Told {
+                claim: rejection.at().to_owned(),
+                wanted: Some(rejection.wanted().to_owned()),
+                seen: rejection.seen().map(str::to_owned),
+            }],
             failed: vec![rejection.failed_claim()],
             ..Refusal::new(kind, rejection.code().as_str(), rejection.to_string())
         }
     }
 }
 
-impl From<crate::policy::Refusal> for Refusal {
-    fn from(refusal: crate::policy::Refusal) -> Refusal {
+impl From<policy::Refusal> for Refusal {
+    fn from(refusal: policy::Refusal) -> Refusal {
         let answer = refusal.answer();
+        let told = answer.failed.into_iter();
         Refusal {
+            told: told.map(|one| Told { claim: one.claim, wanted: one.wanted, seen: one.seen }).collect(),
             failed: refusal.audit(),
             ..Refusal::new(RefusalKind::Forbidden, answer.code.as_str(), answer.message)
         }

@@ -47,11 +47,11 @@ pub enum BrokerError {
 fn said(answer: &ErrorAnswer) -> String {
     let mut text = format!("{} ({})", clean(&answer.error_description, 1000), clean(&answer.code, 40));
     for claim in answer.failed.iter().take(10) {
-        text.push_str(&format!(
-            "\n  {}: the token says {}",
-            clean(&claim.claim, 100),
-            clean(&claim.found, 300)
-        ));
+        let found = claim.found.as_deref().map_or("nothing".into(), |found| clean(found, 300));
+        text.push_str(&format!("\n  {}: the token says {found}", clean(&claim.claim, 100)));
+        if let Some(wanted) = &claim.wanted {
+            text.push_str(&format!(", wanted is {}", clean(wanted, 300)));
+        }
     }
     if !answer.request_id.is_empty() {
         text.push_str(&format!("\n  request {}", clean(&answer.request_id, 64)));

@@ -111,6 +111,8 @@ pub(super) fn config(name: &str, text: String, base: &Path) -> Result<Config, Co
         store: file.store,
         audit: file.audit,
         keys: file.keys,
+        job_status: file.job_status,
+        delegated: file.delegated,
         delegated_problems: loader.delegated,
         documents: loader.documents,
     })

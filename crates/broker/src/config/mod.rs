@@ -12,7 +12,7 @@ mod providers;
 pub mod secrets;
 pub mod sections;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use serde::Deserialize;
 use self::document::{Document, Place, Problem};
 pub use self::providers::{Built, Unread};
 pub use self::sections::{
-    AuditSection, Environment, KeySource, Keys, MasterKey, ProviderEntry, Server, ServerLimits, StoreSection,
-    Tls,
+    AuditSection, Environment, JobStatusKind, JobStatusSection, KeySource, Keys, MasterKey, OperatorEntry,
+    ProviderEntry, Server, ServerLimits, StoreSection, Tls,
 };
 use crate::identity::issuer::IssuerConfig;
 use crate::policy::file::{CeilingFile, DelegatedFile, RoleFile};
@@ -76,6 +76,9 @@ pub struct ConfigFile {
     /// The keys under which values rest sealed in the store.
     #[serde(default)]
     pub keys: Option<Keys>,
+    /// Where it can be asked whether jobs have ended, by the issuer's name: their leases end with them then.
+    #[serde(default)]
+    pub job_status: BTreeMap<String, JobStatusSection>,
 }
 
 fn one() -> u32 {
@@ -105,6 +108,10 @@ pub struct Config {
     pub audit: Option<AuditSection>,
     /// The keys that seal.
     pub keys: Option<Keys>,
+    /// Where it can be asked whether jobs have ended, by issuer.
+    pub job_status: BTreeMap<String, JobStatusSection>,
+    /// Who keeps policy files of their own.
+    pub(crate) delegated: Vec<DelegatedFile>,
     /// What is wrong in repositories' own policy files. Their roles are missing; all else is good.
     pub delegated_problems: Vec<Problem>,
     /// The files it came from; the first is the configuration itself.
@@ -169,6 +176,11 @@ impl Config {
     /// The secrets that the configuration names, read from files below its folder and from `environment`.
     pub fn secrets(&self, environment: Box<secrets::Environment>) -> secrets::Secrets {
         secrets::Secrets::new(&self.base, environment)
+    }
+
+    /// Providers whose targets are this broker's alone.
+    pub fn owned_targets(&self) -> BTreeSet<String> {
+        self.providers.iter().filter(|(_, entry)| entry.owns_target).map(|(name, _)| name.clone()).collect()
     }
 
     /// Where a role is written.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::secrets::SecretRef;
 use crate::policy::file::Network;
+use crate::server::operator::Rights;
 use crate::ttl::Ttl;
 
 /// An environment: what isolates providers, roles and secrets from each other.
@@ -32,6 +33,10 @@ pub struct ProviderEntry {
     pub kind: String,
     /// The environment it belongs to.
     pub environment: String,
+    /// Its target is used by this broker alone: what bears a broker's name there and belongs to no lease is removed.
+    /// Otherwise it is reported and left to whoever may have made it.
+    #[serde(default)]
+    pub owns_target: bool,
     /// What its kind wants to know.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
@@ -50,6 +55,8 @@ pub struct Server {
     pub behind_proxy: bool,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Who may look at everybody's leases, revoke them and hold back.
+    pub operators: Vec<OperatorEntry>,
     /// Bounds on requests.
     pub limits: ServerLimits,
 }
@@ -61,6 +68,7 @@ impl Default for Server {
             tls: None,
             behind_proxy: false,
             trusted_proxies: Vec::new(),
+            operators: Vec::new(),
             limits: ServerLimits::default(),
         }
     }
@@ -77,6 +85,74 @@ pub struct Tls {
     /// Authorities of client certificates, PEM. With it, every client must have one.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
+}
+
+/// An operator of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorEntry {
+    /// The name in the audit log.
+    pub name: String,
+    /// SHA-256 of the operator's token, in hex: `openssl rand -hex 32 | tee token | tr -d '\n' | sha256sum`.
+    pub token_sha256: TokenHash,
+    /// `leaks` (ask about leaked secrets), `read` (see leases too) or `write` (revoke and hold back too).
+    #[serde(default = "OperatorEntry::reading")]
+    pub rights: Rights,
+}
+
+impl OperatorEntry {
+    fn reading() -> Rights {
+        Rights::Read
+    }
+}
+
+/// A SHA-256 in hex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl<'de> Deserialize<'de> for TokenHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<TokenHash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut bytes)
+            .map_err(|_| serde::de::Error::custom("not a SHA-256: 64 hex digits, not the token itself"))?;
+        Ok(TokenHash(bytes))
+    }
+}
+
+impl schemars::JsonSchema for TokenHash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TokenHash".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$" })
+    }
+}
+
+/// Where it can be asked whether the jobs of an issuer have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobStatusSection {
+    /// Whose API it is.
+    pub kind: JobStatusKind,
+    /// The API: `https://api.github.com`, `https://gitlab.example.com/api/v4`.
+    pub api: String,
+    /// A token that may read runs (GitHub: `actions: read`) or jobs (GitLab: `read_api`).
+    pub token: SecretRef,
+    /// It is inside: its name may resolve to private addresses.
+    #[serde(default)]
+    pub internal: bool,
+}
+
+/// Whose API it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatusKind {
+    /// GitHub's, or an Enterprise Server's.
+    Github,
+    /// GitLab's.
+    Gitlab,
 }
 
 /// Bounds on requests.

@@ -98,6 +98,11 @@ impl<'a> Unverified<'a> {
         self.claims.text("sub")
     }
 
+    /// All claims, which nobody has vouched for: for explanations, never for a decision.
+    pub fn unverified_claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// What the claims say about the issuer: only good as a key into the configured issuers.
     pub(crate) fn issuer_hint(&self) -> Result<&str, Rejection> {
         match self.claims.get("iss") {

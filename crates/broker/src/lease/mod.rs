@@ -10,8 +10,13 @@
 //! A lease is in the store before its target is touched, under a name derived from its id. A `pending` lease that
 //! nobody finishes is revoked by that name, so that after a crash at any instant nothing issued is unknown.
 
+pub mod alert;
 pub mod hold;
+pub mod job_end;
 pub mod ledger;
+pub mod reaper;
+pub mod sweep;
+pub mod watch;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! From what is written to what decides: every rule that a policy must keep is checked here, once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -143,8 +143,10 @@ impl<'k> Builder<'k> {
             parameters: Value::Object(grant.parameters.clone()),
             ttl: grant.ttl.min(max_ttl),
             max_ttl,
+            written_max_ttl: grant.max_ttl,
             limits: Limits { role: grant.limits.role, run: grant.limits.run, once_per_run: grant.single_use },
             bound: Vec::new(),
+            reach: None,
             origin,
             accept: file.accept.keys().cloned().collect(),
         }
@@ -168,7 +170,7 @@ impl<'k> Builder<'k> {
                 "a ceiling with `match` needs `issuer`: each issuer has claims of its own".to_owned(),
             );
         }
-        if let Some(OneOrManyEmpty) = file.issuer.as_ref().and_then(|it| OneOrManyEmpty::of(it.as_slice())) {
+        if file.issuer.as_ref().is_some_and(|it| it.as_slice().is_empty()) {
             check.no("/issuer", "an empty list; leave `issuer` out if it is for all".to_owned());
         }
         check.caps("", &file.caps);
@@ -203,15 +205,6 @@ impl<'k> Builder<'k> {
             }
         }
         policy
-    }
-}
-
-/// An empty list where at least one name is needed.
-struct OneOrManyEmpty;
-
-impl OneOrManyEmpty {
-    fn of(names: &[String]) -> Option<OneOrManyEmpty> {
-        names.is_empty().then_some(OneOrManyEmpty)
     }
 }
 
@@ -391,6 +384,7 @@ impl Check<'_> {
             (Some(bindings), _) if !bindings.is_empty() => {
                 let claims: BTreeSet<&str> =
                     bindings.iter().flat_map(|it| it.claims.iter().copied()).collect();
+                role.reach = bindings.iter().map(|it| it.reach).max();
                 role.bound = claims.into_iter().map(str::to_owned).collect();
             }
             (_, Some(Accepted::Accepted)) => {}
@@ -450,7 +444,7 @@ fn digest(written: &BTreeMap<String, Value>) -> String {
 }
 
 /// The same value with the members of every object sorted.
-fn canonical(value: &Value) -> Value {
+pub(super) fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&String, Value> =
@@ -460,14 +454,4 @@ fn canonical(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(canonical).collect(),
         other => other.clone(),
     }
-}
-
-/// Roles by what they grant, to find those that say the same twice.
-pub(crate) fn by_grant(roles: &[Role]) -> HashMap<String, Vec<usize>> {
-    let mut groups: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, role) in roles.iter().enumerate() {
-        let key = json!([role.provider, role.environment, canonical(&role.parameters)]).to_string();
-        groups.entry(key).or_default().push(index);
-    }
-    groups
 }

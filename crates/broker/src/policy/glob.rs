@@ -76,14 +76,16 @@ impl Glob {
         self.segments.iter().all(|segment| segment.pieces.len() == 1)
     }
 
-    /// Whether some segment is open from its beginning: `*`, `*x`. What stands there may be anything.
-    pub fn has_open_segment(&self) -> bool {
-        self.segments.iter().any(|segment| segment.pieces.len() > 1 && segment.pieces[0].is_empty())
-    }
-
-    /// Whether the first segment with a star is among the first `count`.
-    pub fn opens_before(&self, count: usize) -> bool {
-        self.segments.iter().take(count).any(|segment| segment.pieces.len() > 1)
+    /// Whether anything may stand where it matters most: some segment is `*` alone, or the pattern begins with `*`, or
+    /// the first of several segments has a star.
+    pub fn is_wide(&self) -> bool {
+        let has_star = |segment: &Segment| segment.pieces.len() > 1;
+        let is_lone = |segment: &Segment| has_star(segment) && segment.pieces.iter().all(String::is_empty);
+        let begins = self
+            .segments
+            .first()
+            .is_some_and(|first| has_star(first) && (first.pieces[0].is_empty() || self.segments.len() > 1));
+        begins || self.segments.iter().any(is_lone)
     }
 
     /// Whether it covers the whole of `value`. Linear in the length of both.

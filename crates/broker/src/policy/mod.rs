@@ -5,7 +5,9 @@
 //! [`Grant`](grant::Grant), and only a verified identity goes in.
 
 mod build;
+pub mod cases;
 mod ceiling;
+pub mod explain;
 pub mod file;
 pub mod glob;
 pub mod grant;
@@ -131,6 +133,14 @@ impl Policy {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty()
+    }
+
+    /// The issuer of a role that has one only.
+    pub(crate) fn only_issuer(&self, role: &str) -> Option<&str> {
+        match self.find(role)?.issuers.as_slice() {
+            [only] => Some(&**only),
+            _ => None,
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Role> {

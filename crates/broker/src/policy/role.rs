@@ -11,7 +11,7 @@ use super::file::{Access, Network, Runner};
 use super::grant::Limits;
 use super::matcher::{Matcher, Verdict};
 use crate::claims::Claims;
-use crate::platform::{Hazard, Platform};
+use crate::platform::{Hazard, Platform, Reach};
 use crate::ttl::Ttl;
 
 /// Longest name of a role, in bytes.
@@ -36,9 +36,13 @@ pub(crate) struct Role {
     pub(crate) ttl: Ttl,
     /// Shortened to what its environment and its delegation allow.
     pub(crate) max_ttl: Ttl,
+    /// As it is written.
+    pub(crate) written_max_ttl: Ttl,
     pub(crate) limits: Limits,
     /// The claims that bind it to one thing for ever. Empty if it binds none, which its author accepted.
     pub(crate) bound: Vec<String>,
+    /// How much that lets in.
+    pub(crate) reach: Option<Reach>,
     /// Where it is written.
     pub(crate) origin: Origin,
     /// Remarks that its author accepts.

@@ -5,15 +5,22 @@
 //! bears the lease's [object name](crate::lease::LeaseId::object_name), so that it can be found again by name alone.
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
+pub mod aws;
 mod database;
+mod exec;
+pub mod http;
 mod mysql;
 mod postgres;
+pub mod publish;
 mod redis;
 mod revocation_file;
 mod ssh;
 mod template;
+pub mod token_exchange;
+pub mod vault;
 mod x509;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +51,20 @@ pub struct Kind {
 }
 
 /// Every kind of provider, in the order the help lists them.
-pub static KINDS: &[&Kind] = &[&mysql::KIND, &postgres::KIND, &redis::KIND, &ssh::KIND, &x509::KIND];
+pub static KINDS: &[&Kind] = &[
+    &postgres::KIND,
+    &mysql::KIND,
+    &redis::KIND,
+    &ssh::KIND,
+    &x509::KIND,
+    &aws::KIND,
+    &vault::KIND,
+    &token_exchange::KIND,
+    &publish::pypi::KIND,
+    &publish::npm::KIND,
+    &publish::crates_io::KIND,
+    &exec::KIND,
+];
 
 /// A provider's part of the configuration.
 pub struct Settings<'a> {
@@ -148,7 +168,7 @@ pub trait Notes: Send + Sync {
 #[derive(Debug)]
 pub struct Field {
     /// Its name: `username`, `password`, `certificate`, ...
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: Secret,
     /// Whether it must be kept secret: masked in the CI, fingerprinted for leak matching.
@@ -165,15 +185,15 @@ pub struct Credential {
 impl Credential {
     /// Adds a field that must be kept secret.
     #[must_use]
-    pub fn secret(mut self, name: &'static str, value: Secret) -> Credential {
-        self.fields.push(Field { name, value, is_secret: true });
+    pub fn secret(mut self, name: impl Into<Cow<'static, str>>, value: Secret) -> Credential {
+        self.fields.push(Field { name: name.into(), value, is_secret: true });
         self
     }
 
     /// Adds a field that anybody may see.
     #[must_use]
-    pub fn public(mut self, name: &'static str, value: impl Into<String>) -> Credential {
-        self.fields.push(Field { name, value: Secret::text(value.into()), is_secret: false });
+    pub fn public(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Credential {
+        self.fields.push(Field { name: name.into(), value: Secret::text(value.into()), is_secret: false });
         self
     }
 
@@ -289,6 +309,13 @@ pub trait Provider: Send + Sync {
     /// The provider cannot take them, or they reach further than a role may.
     fn validate(&self, parameters: &Value) -> Result<(), SettingsError>;
 
+    /// The audience of the token that a request with these parameters must bring [along](Request::target_token) for the
+    /// target itself; `None` when the target is not shown a token of the caller.
+    fn target_audience(&self, parameters: &Value) -> Option<String> {
+        let _ = parameters;
+        None
+    }
+
     /// Issues a credential under the request's name. Called again for the same lease it gives a credential that works,
     /// whatever became of the first.
     ///
@@ -327,5 +354,47 @@ pub trait Provider: Send + Sync {
 impl fmt::Debug for dyn Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provider").field("abilities", &self.abilities()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Gives every secret the same text, or none.
+    struct Source(Option<&'static str>);
+
+    impl SecretSource for Source {
+        fn read(&self, _: &Value) -> Result<Secret, String> {
+            self.0
+                .map(|text| Secret::text(text.to_owned()))
+                .ok_or_else(|| "there are no secrets here".to_owned())
+        }
+    }
+
+    fn yaml(text: &str) -> Value {
+        serde_yaml::from_str(text).expect(text)
+    }
+
+    #[test]
+    fn every_kind_shows_how_it_is_configured() {
+        let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        for kind in KINDS {
+            let (name, value) = (kind.name, yaml(kind.example));
+            assert!(!kind.about.is_empty() && !kind.about.ends_with('.'), "{name}");
+            let build = |secrets| (kind.build)(&Settings { name, value: &value, secrets });
+            // The example may name secrets and files that are not here; nothing else is wrong with it.
+            if let Err(error) = build(&Source(None)) {
+                let is_elsewhere = ["there are no secrets here", "No such file"];
+                assert!(is_elsewhere.iter().any(|words| error.what.contains(words)), "{name}: {error}");
+            }
+            // With a secret of the wrong kind it may still not build.
+            if let Ok(provider) = build(&Source(Some("x"))) {
+                provider.validate(&yaml(kind.parameters)).expect(name);
+            }
+        }
     }
 }

@@ -111,6 +111,8 @@ fn claim(claims: &Claims, name: &str, allowed: fn(char) -> bool) -> Result<Strin
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "takes `json!` as it comes")]
+
     use proptest::prelude::*;
     use serde_json::json;
 

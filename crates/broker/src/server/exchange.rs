@@ -17,6 +17,10 @@ use crate::broker::{Ask, Refusal, RefusalKind};
 use crate::secret::Secret;
 use crate::ttl::Ttl;
 
+/// The client's address, once the guard has looked through proxies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub(super) IpAddr);
+
 /// The address a request came from, where the listener says it.
 pub(super) struct Caller(pub(super) Option<IpAddr>);
 
@@ -24,6 +28,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Infallible> {
+        if let Some(Client(address)) = parts.extensions.get::<Client>() {
+            return Ok(Caller(Some(*address)));
+        }
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Caller(address.map(|ConnectInfo(address)| address.ip())))
     }

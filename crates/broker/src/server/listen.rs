@@ -27,6 +27,8 @@ use tower::ServiceExt as _;
 pub struct Options {
     /// TLS; without it only loopback addresses may be listened on.
     pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP may be served on an address that others reach: a proxy on another machine ends TLS.
+    pub is_open_allowed: bool,
     /// Connections at once; more wait.
     pub connections: usize,
     /// A client has so long for the TLS handshake, and again for the head of each request.
@@ -39,6 +41,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             tls: None,
+            is_open_allowed: false,
             connections: 4096,
             head: Duration::from_secs(10),
             drain: Duration::from_secs(30),
@@ -97,7 +100,7 @@ impl Listening {
     /// # Errors
     /// See [`ListenError`].
     pub async fn on(address: SocketAddr, options: Options) -> Result<Listening, ListenError> {
-        if options.tls.is_none() && !address.ip().is_loopback() {
+        if options.tls.is_none() && !options.is_open_allowed && !address.ip().is_loopback() {
             return Err(ListenError::Open(address));
         }
         let tls = options.tls.clone().map(Reloading::new).transpose()?.map(Arc::new);

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use super::Service;
 use super::answer::{Refused, RequestId};
 use crate::broker::Refusal;
+use crate::lease::alert::Metrics as LeaseMetrics;
 
 /// In seconds: from a local signature to a slow target.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
@@ -27,12 +28,13 @@ type Labels = Vec<(String, String)>;
 pub(super) struct Metrics {
     requests: Family<Labels, Counter>,
     times: Family<Labels, Histogram, fn() -> Histogram>,
+    leases: LeaseMetrics,
 }
 
 impl Metrics {
-    pub(super) fn new() -> Metrics {
+    pub(super) fn new(leases: LeaseMetrics) -> Metrics {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
-        Metrics { requests: Family::default(), times: Family::new_with_constructor(histogram) }
+        Metrics { requests: Family::default(), times: Family::new_with_constructor(histogram), leases }
     }
 
     fn count(&self, path: &str, status: u16, took: Duration) {
@@ -64,29 +66,29 @@ pub(super) async fn show(State(service): State<Service>, headers: HeaderMap) -> 
 
 async fn text(service: &Service) -> Result<String, Refusal> {
     let counts = service.broker.store().counts().await?;
-    let mut registry = Registry::with_prefix("claviger");
-    registry.register("requests", "Requests by route and status", service.metrics.requests.clone());
-    registry.register("request_seconds", "How long requests took", service.metrics.times.clone());
+    let mut registry = Registry::default();
+    service.metrics.leases.register(&mut registry);
+    registry.register("claviger_requests", "Requests by route and status", service.metrics.requests.clone());
+    registry.register("claviger_request_seconds", "How long requests took", service.metrics.times.clone());
     let states: Family<Labels, Gauge> = Family::default();
     for (state, count) in &counts.by_state {
         states.get_or_create(&vec![("state".to_owned(), state.as_str().to_owned())]).set(signed(*count));
     }
-    registry.register("leases", "Leases by state", states);
-    let providers: Family<Labels, Gauge> = Family::default();
-    for (provider, count) in &counts.by_provider {
-        providers.get_or_create(&vec![("provider".to_owned(), provider.clone())]).set(signed(*count));
-    }
-    registry.register("open_leases", "Leases that are not closed, by provider", providers);
+    registry.register("claviger_leases", "Leases by state", states);
     let failing: Gauge = Gauge::default();
     failing.set(signed(counts.failing));
-    registry.register("revocations_failing", "Leases whose revocation has failed so far", failing);
+    registry.register("claviger_revocations_failing", "Leases whose revocation has failed so far", failing);
     let oldest: Gauge = Gauge::default();
     let now = service.broker.clock().now();
     oldest.set(counts.oldest_failing.map_or(0, |since| now.duration_since(since).as_secs()));
-    registry.register("revocation_oldest_failing_seconds", "How long the oldest of these is due", oldest);
+    registry.register(
+        "claviger_revocation_oldest_failing_seconds",
+        "How long the oldest of these is due",
+        oldest,
+    );
     let audit: Gauge = Gauge::default();
     audit.set(i64::from(service.broker.ledger().is_healthy()));
-    registry.register("audit_up", "Whether the audit log takes records", audit);
+    registry.register("claviger_audit_up", "Whether the audit log takes records", audit);
     let mut out = String::new();
     encode(&mut out, &registry).map_err(|error| {
         Refusal::new(crate::broker::RefusalKind::Unavailable, "metrics", error.to_string())

@@ -30,18 +30,18 @@ use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::broker::{Broker, Rate};
+use crate::lease::alert::Metrics as LeaseMetrics;
+use crate::policy::file::Network;
 use guard::Guards;
 use metrics::Metrics;
 pub use openapi::document;
 use operator::Operator;
 
-/// The most bytes of a request's body: two tokens of 16 KiB and 32 KiB of input, with room for escapes.
-const MAX_BODY: usize = 128 * 1024;
 /// The most bytes of a question about leaked secrets: 10,000 of them.
 const MAX_LEAKS: usize = 4 * 1024 * 1024;
 
 /// How a server treats its clients.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Who may operate.
     pub operators: Vec<Operator>,
@@ -51,6 +51,12 @@ pub struct Options {
     pub concurrency: usize,
     /// How long a request may take in all, from its head to the answer.
     pub timeout: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The most bytes of a request's body.
+    pub body: usize,
+    /// Numbers of the work behind the server.
+    pub metrics: LeaseMetrics,
 }
 
 impl Default for Options {
@@ -60,6 +66,10 @@ impl Default for Options {
             per_address: Rate { burst: 200.0, per_second: 50.0 },
             concurrency: 1024,
             timeout: Duration::from_secs(45),
+            trusted_proxies: Vec::new(),
+            // Two tokens of 16 KiB and 32 KiB of input, with room for escapes.
+            body: 128 * 1024,
+            metrics: LeaseMetrics::default(),
         }
     }
 }
@@ -71,13 +81,20 @@ pub struct Service {
     operators: Arc<Vec<Operator>>,
     guards: Arc<Guards>,
     metrics: Metrics,
+    body: usize,
 }
 
 impl Service {
     /// A service of this broker.
     pub fn new(broker: Arc<Broker>, options: Options) -> Service {
         let guards = Arc::new(Guards::new(&options));
-        Service { broker, operators: Arc::new(options.operators), guards, metrics: Metrics::new() }
+        Service {
+            broker,
+            operators: Arc::new(options.operators),
+            guards,
+            metrics: Metrics::new(options.metrics),
+            body: options.body,
+        }
     }
 
     /// The routes, to be served by any listener.
@@ -93,7 +110,7 @@ impl Service {
             .route("/v1/operator/revoke", post(operator::revoke))
             .route("/v1/operator/holds", get(operator::holds))
             .route("/v1/operator/holds/{id}", delete(operator::release))
-            .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY));
+            .layer(axum::extract::DefaultBodyLimit::max(self.body));
         let leaks = Router::new()
             .route("/v1/operator/leaks", post(operator::leaks))
             .layer(axum::extract::DefaultBodyLimit::max(MAX_LEAKS));

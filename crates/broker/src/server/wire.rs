@@ -160,7 +160,7 @@ fn fields<S: Serializer>(done: &&Exchanged, serializer: S) -> Result<S::Ok, S::E
     }
     let mut map = serializer.serialize_map(Some(done.credential.fields.len()))?;
     for field in &done.credential.fields {
-        map.serialize_entry(field.name, &Text(&field.value))?;
+        map.serialize_entry(field.name.as_ref(), &Text(&field.value))?;
     }
     map.end()
 }
@@ -189,7 +189,11 @@ impl<'a> ExchangeAnswer<'a> {
                 environment: &done.environment,
             },
             credential: done,
-            secret_fields: fields.iter().filter(|field| field.is_secret).map(|field| field.name).collect(),
+            secret_fields: fields
+                .iter()
+                .filter(|field| field.is_secret)
+                .map(|field| field.name.as_ref())
+                .collect(),
             record: RecordAnswer {
                 index: done.record.index(),
                 proof: done.record.receipt().map(|receipt| receipt.to_string()),
@@ -325,6 +329,8 @@ pub struct RevokeAnswer {
     pub id: String,
     /// `revoked`, `expired`, or `revoking` when its target has not confirmed yet; that is tried until it does.
     pub state: String,
+    /// Whether its target can end it at all before it expires.
+    pub revocable: bool,
     /// If the credential still works: until when at most, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
@@ -335,6 +341,7 @@ impl From<GivenBack> for RevokeAnswer {
         RevokeAnswer {
             id: done.lease.to_string(),
             state: done.state.as_str().to_owned(),
+            revocable: done.revocable,
             until: done.until.map(|until| until.to_string()),
         }
     }
@@ -364,8 +371,12 @@ pub struct ErrorAnswer {
 pub struct FailedAnswer {
     /// Its name.
     pub claim: String,
+    /// What is wanted, where the caller may know that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
     /// What the token says.
-    pub found: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
 }
 
 /// The HTTP status and the RFC's word for a kind of refusal.
@@ -388,9 +399,13 @@ impl ErrorAnswer {
             code: refusal.code.to_owned(),
             retry: refusal.kind.is_passing(),
             failed: refusal
-                .failed
+                .told
                 .iter()
-                .map(|claim| FailedAnswer { claim: claim.claim.clone(), found: claim.found.clone() })
+                .map(|told| FailedAnswer {
+                    claim: told.claim.clone(),
+                    wanted: told.wanted.clone(),
+                    found: told.seen.clone(),
+                })
                 .collect(),
             request_id: request_id.to_owned(),
         }

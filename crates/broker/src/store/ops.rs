@@ -349,16 +349,16 @@ pub(super) async fn counts(conn: &mut Connection) -> Done<Counts> {
     Ok(counts)
 }
 
-const LATE: &str = "closed IS NULL AND state = 'revoking' AND revoking_since <= $1
-    AND NOT (expires > $2 AND due >= expires)";
+const LATE: &str = "closed IS NULL AND coalesce(revoking_since, due) <= $1
+    AND NOT (state = 'revoking' AND expires > $2 AND due >= expires)";
 
 pub(super) async fn overdue(conn: &mut Connection, since: Timestamp, now: Timestamp) -> Done<Vec<Overdue>> {
     let (since, now) = (micros(since), micros(now));
     let text = format!("SELECT provider, count(*) FROM claviger_lease WHERE {LATE} GROUP BY provider");
     let rows = query(AssertSqlSafe(text)).bind(since).bind(now).fetch_all(&mut *conn).await?;
     let text = format!(
-        "SELECT id, revoking_since, last_error FROM claviger_lease WHERE {LATE} AND provider = $3
-        ORDER BY revoking_since, id LIMIT 1"
+        "SELECT id, coalesce(revoking_since, due), last_error FROM claviger_lease
+        WHERE {LATE} AND provider = $3 ORDER BY coalesce(revoking_since, due), id LIMIT 1"
     );
     let mut found = Vec::new();
     for row in rows {

@@ -12,6 +12,7 @@ mod begin;
 #[path = "ops.rs"]
 mod ops;
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use self::begin::Begun;
 use super::row::{self, Beginning};
 use super::{BeginError, Counts, Filter, Overdue, Store, StoreError, Want, migrations};
 use crate::lease::{HandleHash, Hold, HoldId, Intent, Lease, LeaseId, Reason, State};
+use crate::secret::Secret;
 
 const SKIP_LOCKED: &str = "FOR UPDATE SKIP LOCKED";
 /// How often a transaction that lost against another one is run again.
@@ -37,8 +39,12 @@ const LOCK: i32 = 7_309_943;
 const MIGRATION_LOCK: i64 = 7_309_944;
 
 /// How the database is used.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
+    /// The password of the URL's user, if it does not come from elsewhere.
+    pub password: Option<Secret>,
+    /// A file with certificate authorities (PEM) that are trusted besides the built-in ones.
+    pub ca_file: Option<PathBuf>,
     /// Connections at most.
     pub connections: u32,
     /// How long to wait for a connection.
@@ -50,6 +56,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            password: None,
+            ca_file: None,
             connections: 16,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
@@ -78,6 +86,13 @@ impl Postgres {
             return Err(unfit());
         }
         let parsed = PgConnectOptions::from_str(url).map_err(|_| unfit())?;
+        let mut parsed = parsed;
+        if let Some(password) = &options.password {
+            parsed = parsed.password(password.expose_text().ok_or_else(unfit)?);
+        }
+        if let Some(path) = &options.ca_file {
+            parsed = parsed.ssl_root_cert(path);
+        }
         let connect = parsed.disable_statement_logging().options([
             ("statement_timeout", options.statement_timeout.as_millis().to_string()),
             ("lock_timeout", options.statement_timeout.as_millis().to_string()),

@@ -2,12 +2,14 @@
 
 pub(crate) mod about;
 pub(crate) mod audit;
+pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod explain;
 mod job;
 pub(crate) mod rules;
 pub(crate) mod scan;
+pub(crate) mod serve;
 mod target;
 mod trusted;
 mod writer;

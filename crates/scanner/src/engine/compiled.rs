@@ -8,6 +8,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::gate::Gate;
+use super::matcher::Matcher;
 use crate::check::Patterns;
 use crate::rule::{Kind, Rule, RuleError};
 
@@ -20,7 +21,7 @@ const REGEX_CACHE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Compiled {
     gate: OnceLock<Option<Gate>>,
-    regex: OnceLock<Option<meta::Regex>>,
+    matcher: OnceLock<Option<Matcher>>,
     patterns: OnceLock<Patterns>,
     /// Whether the rule looks at files of certain paths only.
     pub(super) has_files: bool,
@@ -65,21 +66,21 @@ impl Compiled {
         }
         Ok(Compiled {
             gate: OnceLock::new(),
-            regex: OnceLock::new(),
+            matcher: OnceLock::new(),
             patterns: OnceLock::new(),
             has_files: !rule.files.is_empty(),
             limited: !rule.files.is_empty() || rule.kind == Kind::Generic,
         })
     }
 
-    /// The cheap test before the regex; `None` if there is none.
+    /// The cheap test before the pattern; `None` if there is none.
     pub(super) fn gate(&self, rule: &Rule) -> Option<&Gate> {
         self.gate.get_or_init(|| Gate::new(&rule.pattern, rule.starts_with_anchor)).as_ref()
     }
 
-    /// The rule's regex; `None` if it is too large to compile, which `rules check` reports.
-    pub(super) fn regex(&self, rule: &Rule) -> Option<&meta::Regex> {
-        self.regex.get_or_init(|| compile(&rule.pattern).ok()).as_ref()
+    /// The rule's pattern; `None` if it is too large to compile, which `rules check` reports.
+    pub(super) fn matcher(&self, rule: &Rule) -> Option<&Matcher> {
+        self.matcher.get_or_init(|| Matcher::new(&rule.pattern)).as_ref()
     }
 
     pub(super) fn patterns(&self, rule: &Rule) -> &Patterns {

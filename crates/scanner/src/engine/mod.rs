@@ -11,6 +11,7 @@ mod excerpt;
 mod frequency;
 mod gate;
 mod lines;
+mod matcher;
 mod overlap;
 mod pairs;
 mod prefilter;
@@ -20,7 +21,7 @@ mod trace;
 mod trail;
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use crate::finding::Match;
 use crate::rule::{Rule, RuleError, RuleSet};
@@ -59,6 +60,8 @@ pub struct Engine {
     /// The globs of all rules that look at certain files only.
     files: OnceLock<FileRules>,
     scratches: Scratches,
+    /// Held while a stream is scanned by several threads.
+    stream: Mutex<()>,
     /// Rules without anchors, which run on whole files that their globs choose.
     whole: Vec<usize>,
     /// Longest reach of any rule, in bytes.
@@ -79,6 +82,7 @@ impl Engine {
             prefilter: OnceLock::new(),
             files: OnceLock::new(),
             scratches: Scratches::new(Default::default),
+            stream: Mutex::new(()),
             whole,
             reach,
             rules,

@@ -287,7 +287,7 @@ mod vector {
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_blend_epi32, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
         _mm256_movemask_pd, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
-        _mm256_set1_epi64x, _mm256_set_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
+        _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
     };
 
     use super::{BUCKETS, Place, STEP, WAITING, buckets, pair};
@@ -303,7 +303,10 @@ mod vector {
         at: &mut usize,
         waiting: &mut [Place; WAITING],
     ) -> usize {
-        #[expect(unsafe_code, reason = "code for a processor that is known only when it runs has no other way")]
+        #[expect(
+            unsafe_code,
+            reason = "code for a processor that is known only when it runs has no other way"
+        )]
         // SAFETY: it is safe code that needs AVX2, and this is called only where the processor has said that it has it.
         unsafe {
             sweep_avx2(table, short, text, at, waiting)
@@ -320,7 +323,8 @@ mod vector {
     ) -> usize {
         let shorts = _mm256_set1_epi64x(short.cast_signed());
         let mut count = 0;
-        let Some(first) = text.get(*at..*at + STEP + 1).and_then(|b| <&[u8; STEP + 1]>::try_from(b).ok()) else {
+        let Some(first) = text.get(*at..*at + STEP + 1).and_then(|b| <&[u8; STEP + 1]>::try_from(b).ok())
+        else {
             return 0;
         };
         let (mut low, mut high) = load(table, first);
@@ -334,7 +338,8 @@ mod vector {
             while left != 0 {
                 let i = *at + left.trailing_zeros() as usize;
                 let entry = |i: usize| table[pair(text[i], text[i + 1])];
-                waiting[count] = Place { at: i, buckets: buckets(entry(i), entry(i + 1), entry(i + 2), short) };
+                waiting[count] =
+                    Place { at: i, buckets: buckets(entry(i), entry(i + 1), entry(i + 2), short) };
                 count += 1;
                 left &= left - 1;
             }

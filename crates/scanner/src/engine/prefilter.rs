@@ -150,7 +150,13 @@ mod tests {
     }
 
     fn anchors(texts: &[Vec<u8>]) -> Vec<Anchor> {
-        texts.iter().map(|t| Anchor { text: t.clone().into(), rules: Box::new([Waiting { rule: 0, ignore_case: true }]) }).collect()
+        texts
+            .iter()
+            .map(|t| Anchor {
+                text: t.clone().into(),
+                rules: Box::new([Waiting { rule: 0, ignore_case: true }]),
+            })
+            .collect()
     }
 
     fn same(texts: &[Vec<u8>], text: &[u8]) {

@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 
 use regex_automata::hybrid::dfa::Cache;
 use regex_automata::util::pool::{Pool, PoolGuard};
-use regex_automata::{Anchored, Input, meta};
+use regex_automata::{Anchored, Input};
 
 use super::compiled::FileRules;
+use super::matcher::{Found, Matcher, Memory};
 use super::trace::Step;
 use super::trail::{Miss, Origin};
 use super::{Context, Engine, LINE_REACH, lines};
@@ -23,6 +24,7 @@ pub(super) struct Scratch {
     windows: Vec<(u32, Range<usize>)>,
     /// For the gate of each rule that was needed so far.
     gates: Vec<Option<Cache>>,
+    matcher: Memory,
 }
 
 /// One [`Scratch`] for each thread.
@@ -205,9 +207,9 @@ impl<'a, 'e> Search<'a, 'e> {
             return;
         }
         let found = self.passes(rule, &(start..limit), Anchored::Yes)
-            && engine.compiled[rule].regex(engine.rule(rule)).is_some_and(|regex| {
+            && engine.compiled[rule].matcher(engine.rule(rule)).is_some_and(|matcher| {
                 let input = Input::new(self.text).range(start..limit).anchored(Anchored::Yes);
-                self.next_match(rule, regex, input).is_some()
+                self.next_match(rule, matcher, &input).is_some()
             });
         if !found {
             self.note_miss(rule, &(start..limit));
@@ -223,16 +225,13 @@ impl<'a, 'e> Search<'a, 'e> {
             return;
         }
         let (mut at, mut any) = (window.start, false);
-        let regex = if self.passes(rule, &window, Anchored::No) {
-            engine.compiled[rule].regex(engine.rule(rule))
-        } else {
-            None
-        };
-        while let Some(regex) = regex
+        let passes = self.passes(rule, &window, Anchored::No);
+        let matcher = if passes { engine.compiled[rule].matcher(engine.rule(rule)) } else { None };
+        while let Some(matcher) = matcher
             && at <= window.end
         {
             let input = Input::new(self.text).range(at..window.end);
-            let Some(next) = self.next_match(rule, regex, input) else { break };
+            let Some(next) = self.next_match(rule, matcher, &input) else { break };
             any = true;
             at = next.max(at + 1);
         }
@@ -243,22 +242,14 @@ impl<'a, 'e> Search<'a, 'e> {
         }
     }
 
-    /// Runs the regex once and the checks over its match. Says where to go on, or `None` without a match.
-    fn next_match(&mut self, rule: usize, regex: &meta::Regex, input: Input<'_>) -> Option<usize> {
-        // Most windows do not match: captures are made for those that do, over the match alone.
-        let whole = regex.search(&input)?.range();
-        let (span, name) = if regex.captures_len() > 1 {
-            let mut captures = regex.create_captures();
-            regex.search_captures(&input.range(whole.clone()).anchored(Anchored::Yes), &mut captures);
-            let group = |name| captures.get_group_by_name(name).map(|s| s.range());
-            (group("secret").unwrap_or(whole.clone()), group("name"))
-        } else {
-            (whole.clone(), None)
-        };
+    /// Looks for one match and runs the checks over it. Says where to go on, or `None` without a match.
+    fn next_match(&mut self, rule: usize, matcher: &Matcher, input: &Input<'_>) -> Option<usize> {
+        let definition = self.engine.rule(rule);
+        let Found { whole, secret: span, name } =
+            matcher.find(&definition.pattern, &mut self.scratch.matcher, input)?;
         if span.is_empty() {
             return Some(whole.end.max(whole.start + 1));
         }
-        let definition = self.engine.rule(rule);
         if !check::boundary_holds(definition.boundary, self.text, &span) {
             let why = "a letter, digit or `_` directly before or after the secret";
             self.tell(rule, span, || Step::Dropped { why: why.into() });

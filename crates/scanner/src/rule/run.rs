@@ -26,8 +26,7 @@ impl Run {
     /// The run that tells most; `None` if none is long enough.
     pub(crate) fn of(pattern: &Hir) -> Option<Run> {
         let best = best(pattern);
-        (best.bits() >= LEAST_BITS && best.least >= 4)
-            .then(|| Run { least: best.least.min(LONGEST), ..best })
+        (best.bits() >= LEAST_BITS && best.least >= 4).then(|| Run { least: best.least.min(LONGEST), ..best })
     }
 
     /// Whether the text holds the run.
@@ -114,7 +113,8 @@ fn best(hir: &Hir) -> Run {
 /// The bytes of a class; of a class of characters, all bytes that any may begin or go on with.
 fn bytes(class: &Class) -> [u64; 4] {
     let mut bits = [0; 4];
-    let mut add = |from: u8, to: u8| (from..=to).for_each(|byte| bits[usize::from(byte >> 6)] |= 1 << (byte & 63));
+    let mut add =
+        |from: u8, to: u8| (from..=to).for_each(|byte| bits[usize::from(byte >> 6)] |= 1 << (byte & 63));
     match class {
         Class::Bytes(class) => class.iter().for_each(|range| add(range.start(), range.end())),
         Class::Unicode(class) => class.iter().for_each(|range| {

@@ -60,12 +60,11 @@ impl Table {
             // Head and entries as of one instant.
             sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
             let Some(head) = read_row(&mut tx, &self.origin, false).await? else { return Ok(None) };
-            let rows = sqlx::query(
-                "SELECT index, entry FROM claviger_audit_entry WHERE origin = $1 ORDER BY index",
-            )
-            .bind(&self.origin)
-            .fetch_all(&mut *tx)
-            .await?;
+            let rows =
+                sqlx::query("SELECT index, entry FROM claviger_audit_entry WHERE origin = $1 ORDER BY index")
+                    .bind(&self.origin)
+                    .fetch_all(&mut *tx)
+                    .await?;
             let first = rows.first().map_or(Ok(head.size as i64), |row| row.try_get(0))?;
             let mut segment = journal::header(first as u64);
             for row in &rows {
@@ -125,12 +124,8 @@ impl Files for Table {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let gone = self.database.run(
-            sqlx::query(REMOVE)
-                .bind(&self.origin)
-                .bind(path)
-                .execute(&self.database.pool),
-        );
+        let gone =
+            self.database.run(sqlx::query(REMOVE).bind(&self.origin).bind(path).execute(&self.database.pool));
         if gone.map_err(|e| other(&e))?.rows_affected() == 0 {
             Err(io::ErrorKind::NotFound.into())
         } else {

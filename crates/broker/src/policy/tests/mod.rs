@@ -2,4 +2,7 @@
 
 mod attacks;
 mod delegated;
+mod explained;
+mod lints;
+mod naive;
 mod support;

@@ -184,6 +184,8 @@ fn check_common_name(name: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "takes `json!` as it comes")]
+
     use proptest::prelude::*;
     use serde_json::json;
 

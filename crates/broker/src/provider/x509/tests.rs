@@ -1,5 +1,7 @@
 //! Certificates as they come out, read back by another parser.
 
+#![allow(clippy::needless_pass_by_value, reason = "takes `json!` as it comes")]
+
 use std::collections::BTreeMap;
 use std::fs;
 

@@ -186,15 +186,17 @@ impl Tables {
     }
 
     pub(super) fn overdue(&self, since: i64, now: i64) -> Result<Vec<Overdue>, sqlx::Error> {
+        let begins = |row: &Row| row.revoking_since.or(row.due).unwrap_or(i64::MAX);
         let late = |row: &&Row| {
-            let waits = row.expires > now && row.due.is_some_and(|due| due >= row.expires);
-            row.state == State::Revoking && row.revoking_since.is_some_and(|at| at <= since) && !waits
+            let is_open = row.closed.is_none();
+            let ends_later = row.expires > now && row.due.is_some_and(|due| due >= row.expires);
+            is_open && begins(row) <= since && !(row.state == State::Revoking && ends_later)
         };
         let mut found: BTreeMap<&Arc<str>, (u64, &Row)> = BTreeMap::new();
         for row in self.leases.values().map(|entry| &entry.row).filter(late) {
             let (count, oldest) = found.entry(&row.provider).or_insert((0, row));
             *count += 1;
-            if (row.revoking_since, row.id) < (oldest.revoking_since, oldest.id) {
+            if (begins(row), row.id) < (begins(oldest), oldest.id) {
                 *oldest = row;
             }
         }
@@ -202,7 +204,7 @@ impl Tables {
             Ok(Overdue {
                 provider: provider.to_string(),
                 leases,
-                since: timestamp(row.revoking_since.unwrap_or(row.created))?,
+                since: timestamp(begins(row))?,
                 lease: row.id,
                 error: row.last_error.as_deref().map(str::to_owned),
             })

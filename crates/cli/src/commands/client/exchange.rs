@@ -11,7 +11,7 @@ use crate::args_client::Exchange;
 
 /// Exchanges the job's token and hands the credential over. When that fails the credential is given back.
 pub(crate) fn run(args: &Exchange) -> anyhow::Result<Outcome> {
-    harden::harden();
+    harden();
     let way = way(args.format.as_deref())?;
     let url = address(&args.reach, None)?;
     let broker = connect(&args.reach, None)?;

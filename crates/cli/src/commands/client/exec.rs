@@ -47,7 +47,7 @@ const IDENTITY: &[&str] = &[
 
 /// Runs the program with the credential; gives the status to exit with.
 pub(crate) fn run(args: &Exec) -> u8 {
-    harden::harden();
+    harden();
     let started = runtime().and_then(|runtime| {
         let url = address(&args.reach, None)?;
         let broker = connect(&args.reach, None)?;

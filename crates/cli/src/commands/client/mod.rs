@@ -17,7 +17,9 @@ use crate::args_client::Reach;
 
 pub(crate) use exchange::run as exchange;
 pub(crate) use exec::run as exec;
+pub(crate) use harden::harden;
 pub(crate) use held::{renew, revoke};
+pub(crate) use steps::write_private;
 
 /// One thread is enough for a handful of calls, and starts soonest.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

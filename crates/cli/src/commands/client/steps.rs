@@ -39,7 +39,7 @@ fn append(path: &Path, text: &Secret) -> io::Result<()> {
 }
 
 /// Writes a file that only its owner can read, in one step: whoever opens it sees all of it or the one before.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private(folder)?;
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no file name"))?;
