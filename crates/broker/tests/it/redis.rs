@@ -220,7 +220,7 @@ async fn several_nodes() {
         assert!(error.is_passing(), "{error}");
         assert!(!has_user(first, &asking.lease.object_name()).await, "what can be done is done");
     }
-    second.restart();
+    second.go();
     for asking in [&both, &half] {
         asking.revoke(&*provider, None).await.expect("revoked");
         assert!(!has_user(&second, &asking.lease.object_name()).await);

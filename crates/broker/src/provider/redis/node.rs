@@ -1,5 +1,6 @@
 //! One Redis server: a connection that all share, and what its failures mean.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -214,9 +215,14 @@ fn unconnected(error: &RedisError) -> Failure {
 }
 
 fn is_untrusted(error: &RedisError) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+    // The library keeps the cause in an `Arc`, and shows that as the source.
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<Cause>());
+    let io = source.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
 }
+
+/// How the library keeps the cause of an error.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// A client whose login failed goes on as the default user: when that one is open, every wrong password has its rights.
 async fn refuse_open_default_user(connection: &mut MultiplexedConnection) -> Result<(), Failure> {

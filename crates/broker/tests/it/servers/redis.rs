@@ -42,7 +42,7 @@ impl Redis {
         tls::write(&folder);
         let users = format!(
             "user default on >{admin} ~* &* +@all\n\
-             user broker on >{broker} -@all +auth +hello +ping +client|setinfo +client|setname +acl|setuser +acl|deluser +acl|getuser \
+             user broker on >{broker} -@all +auth +hello +ping +acl|setuser +acl|deluser +acl|getuser \
              +acl|users +acl|whoami +acl|save +acl|dryrun +client|kill +info\n"
         );
         let config = if with_file {
@@ -64,7 +64,8 @@ impl Redis {
         Some(server)
     }
 
-    fn go(&self) {
+    /// Starts it, when it was stopped.
+    pub(crate) fn go(&self) {
         script(
             &self.folder,
             &format!(
