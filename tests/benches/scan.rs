@@ -7,7 +7,8 @@
 //!
 //! Builds its inputs anew each time, the same ones: a tree out of the crates that this workspace was built from, and
 //! repositories written by `git fast-import`. Times are the best of several runs, taken in turn with what they are
-//! compared to; memory is the peak resident set that Linux reports. Nothing here asserts.
+//! compared to: wall time and processor time, which Linux counts in hundredths of a second. Memory is the peak resident
+//! set that Linux reports. Nothing here asserts.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -241,6 +242,8 @@ fn history() {
 #[derive(Clone, Copy)]
 struct Cost {
     time: Duration,
+    /// Processor time, user and system.
+    cpu: Duration,
     /// KiB; 0 where the system does not say.
     peak: u64,
     /// Whether it ended as scans end: with nothing, or with findings.
@@ -254,6 +257,7 @@ impl Cost {
     fn min(self, other: Cost) -> Cost {
         Cost {
             time: self.time.min(other.time),
+            cpu: self.cpu.min(other.cpu),
             peak: self.peak.max(other.peak),
             ended: self.ended && other.ended,
         }
@@ -283,10 +287,10 @@ fn found(name: &str) -> bool {
 }
 
 fn run(command: &mut Command) -> Cost {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), children());
     command.stdout(Stdio::null());
     let Ok(mut child) = command.spawn() else {
-        return Cost { time: Duration::ZERO, peak: 0, ended: false };
+        return Cost { time: Duration::ZERO, cpu: Duration::ZERO, peak: 0, ended: false };
     };
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -297,11 +301,20 @@ fn run(command: &mut Command) -> Cost {
         }
         if let Ok(Some(status)) = child.try_wait() {
             let ended = status.code().is_some_and(|code| ENDS.contains(&code));
-            return Cost { time: start.elapsed(), peak, ended };
+            return Cost { time: start.elapsed(), cpu: children().saturating_sub(before), peak, ended };
         }
         // Short beside what is measured, and rare beside its work.
         std::thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 100 { 200 } else { 5000 }));
     }
+}
+
+/// Processor time of all children that ended.
+fn children() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name in brackets: the 14th and 15th field there are the children's user and system time.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 fn best(times: usize, mut case: impl FnMut() -> Cost) -> Cost {
@@ -310,20 +323,17 @@ fn best(times: usize, mut case: impl FnMut() -> Cost) -> Cost {
 }
 
 fn row(name: &str, ours: &Cost, others: &[(String, Cost)]) {
-    let ms = |cost: &Cost| cost.time.as_secs_f64() * 1e3;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let times = |cost: &Cost| format!("{:.1} ms ({:.0} ms of processor time)", ms(cost.time), ms(cost.cpu));
     let text: Vec<String> = others
         .iter()
         .map(|(name, cost)| {
             if !cost.ended {
                 return format!("{name}: failed");
             }
-            format!(
-                "{name}: {:.1} ms ({:.2} times ours), {} MB",
-                ms(cost),
-                ms(cost) / ms(ours),
-                cost.peak / 1024
-            )
+            let ratio = ms(cost.time) / ms(ours.time);
+            format!("{name}: {}, {ratio:.2} times ours, {} MB", times(cost), cost.peak / 1024)
         })
         .collect();
-    println!("| {name} | {:.1} ms | {} MB | {} |", ms(ours), ours.peak / 1024, text.join("; "));
+    println!("| {name} | {} | {} MB | {} |", times(ours), ours.peak / 1024, text.join("; "));
 }
