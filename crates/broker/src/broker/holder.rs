@@ -142,7 +142,7 @@ impl Broker {
         let Some(sealed) = &lease.reference else { return Ok(None) };
         self.seal.open(&reference_place(lease.id), sealed).map(Some).map_err(|error| {
             Refusal::new(RefusalKind::Provider, "sealed", "the broker cannot open what it sealed")
-                .with_detail(error)
+                .with_detail(&error)
         })
     }
 

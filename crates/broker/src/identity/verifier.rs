@@ -84,8 +84,8 @@ impl Verifier {
             return Err(Rejection::new(Code::Header, "header.typ", format!("`{}`", issuer.token_type))
                 .seeing_text(header.kind.as_deref().unwrap_or_default()));
         }
-        let keys = source.keys_with(&header.kid).await.map_err(|why| no_key(why, issuer, &header.kid))?;
-        let key = keys.get(&header.kid).ok_or_else(|| no_key(NoKey::Unknown, issuer, &header.kid))?;
+        let keys = source.keys_with(&header.kid).await.map_err(|why| no_key(&why, issuer, &header.kid))?;
+        let key = keys.get(&header.kid).ok_or_else(|| no_key(&NoKey::Unknown, issuer, &header.kid))?;
         if !key.fits(header.algorithm) {
             return Err(Rejection::new(
                 Code::Algorithm,
@@ -142,7 +142,7 @@ fn client(issuer: &Issuer) -> Result<Fetch, IssuerError> {
     Fetch::new(&options).map_err(|e| no(e.to_string()))
 }
 
-fn no_key(why: NoKey, issuer: &Issuer, kid: &str) -> Rejection {
+fn no_key(why: &NoKey, issuer: &Issuer, kid: &str) -> Rejection {
     let (code, wanted) = match why {
         NoKey::Unknown => (Code::UnknownKey, format!("a key of `{}`", issuer.url)),
         NoKey::Unavailable => {

@@ -75,7 +75,6 @@ const LONGEST_S: u32 = 10 * 366 * 86_400;
 struct MySql {
     settings: Settings,
     server: Server,
-    options: MySqlConnectOptions,
     pool: Pool<MySqlConnection>,
     statement_s: u64,
     dialect: OnceCell<Dialect>,
@@ -100,12 +99,10 @@ impl MySql {
         let password = server::password(settings.password.as_ref(), from.secrets)?;
         let options = options(&server, &server.user, password.as_ref());
         let statement_s = settings.statement_s()?;
-        let pool =
-            Pool::new(options.clone(), settings.connections()?, Duration::from_secs(statement_s) + GRACE);
+        let pool = Pool::new(options, settings.connections()?, Duration::from_secs(statement_s) + GRACE);
         Ok(MySql {
             settings,
             server,
-            options,
             pool,
             statement_s,
             dialect: OnceCell::new(),

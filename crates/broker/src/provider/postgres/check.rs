@@ -158,7 +158,7 @@ impl Postgres {
             let may_give =
                 is_admin || account.is_super || account.version < ADMIN_NEEDED && account.may_create;
             let what = format!("may make members of {name}");
-            checks.push(match may_give && !(is_super && !account.is_super) {
+            checks.push(match may_give && (account.is_super || !is_super) {
                 true => Check::good(what),
                 false => Check::bad(what, format!("run: GRANT {name} TO {me} WITH ADMIN OPTION")),
             });

@@ -38,7 +38,7 @@ async fn account(node: &Node) -> Result<Vec<Check>, Failure> {
     }
     let saved = answers.next().map(|answer| node.saved(answer));
     for (needed, answer) in NEEDED.into_iter().zip(answers) {
-        checks.push(may(needed, answer.ok(), &me));
+        checks.push(may(needed, answer.ok().as_ref(), &me));
     }
     checks.push(match (saved, node.may_save()) {
         (Some(Ok(())), true) => Check::good("keeps its users in a file, and saved them"),
@@ -71,10 +71,10 @@ fn dry_run(me: &str, command: &str) -> Cmd {
     ask
 }
 
-fn may(needed: &str, answer: Option<Value>, me: &str) -> Check {
+fn may(needed: &str, answer: Option<&Value>, me: &str) -> Check {
     let what = format!("may run {}", needed.replace('|', " ").to_uppercase());
     let fix = format!("run: ACL SETUSER {me} +{needed}");
-    match answer.as_ref().and_then(text) {
+    match answer.and_then(text) {
         Some(word) if word == "OK" => Check::good(what),
         Some(_) => Check::bad(what, fix),
         None => Check::warn(
