@@ -3,7 +3,7 @@
 //! `CLAVIGER_CLIENTS` how many tasks ask at once (64), `CLAVIGER_CONNECTIONS` how many connections they share (8). Each server is started for this, with its usual durability.
 
 #![allow(clippy::unwrap_used, reason = "a bench may panic")]
-#![allow(clippy::print_stdout, reason = "a bench prints")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 #![allow(dead_code, reason = "the servers have more than a bench needs")]
 
 #[path = "../tests/it/ground.rs"]
@@ -36,6 +36,19 @@ async fn main() {
         let mut settings = server.settings();
         settings["max_connections"] = number("CLAVIGER_CONNECTIONS", 8).into();
         run("postgres", &settings, json!({"member_of": ["app_ro"]})).await;
+    }
+    let grants = json!({"grants": [{"privileges": ["SELECT"], "on": "app_main.*"}]});
+    if is_asked("mysql")
+        && let Some(server) = servers::mariadb::MariaDb::start("1")
+    {
+        let mut settings = server.settings();
+        settings["max_connections"] = number("CLAVIGER_CONNECTIONS", 8).into();
+        run("mysql", &settings, grants).await;
+    }
+    if is_asked("redis")
+        && let Some(server) = servers::redis::Redis::start(true)
+    {
+        run("redis", &server.settings(), json!({"keys": ["app:*"], "commands": ["+@read"]})).await;
     }
 }
 

@@ -10,6 +10,7 @@
 mod bed;
 mod day;
 mod job_end;
+mod ledger;
 mod reaper;
 mod replicas;
 mod sweep;
