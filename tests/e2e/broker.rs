@@ -24,6 +24,7 @@ struct Ground {
     process: Option<Child>,
 }
 
+#[expect(clippy::print_stderr, reason = "says what is skipped")]
 /// The test database's `postgres://USER@HOST:PORT/NAME`; `None` on a machine without one.
 fn database() -> Option<String> {
     let url = std::env::var("CLAVIGER_TEST_POSTGRES").ok();

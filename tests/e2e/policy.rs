@@ -35,6 +35,7 @@ fn changed(from: &str, to: &str) -> Folder {
     folder
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`json!` as it comes")]
 /// Claims of the example's deploy job, in a file.
 fn claims(folder: &Folder, changes: Value) -> PathBuf {
     let mut claims = json!({
