@@ -264,7 +264,7 @@ mod tests {
             ("postgres://me@db/app?sslmode=disable".into(), "url"),
             ("mysql://me@db/app".into(), "url"),
             ("postgres://db/app".into(), "user"),
-            ("postgres://me@/app".into(), "host"),
+            ("postgres://me@/app".into(), "url"),
             ("postgres://m%65@db/app".into(), "url"),
             (word.clone(), "url"),
         ] {
