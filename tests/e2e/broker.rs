@@ -272,8 +272,10 @@ fn killed_between_two_leases_it_knows_both() {
 
 #[test]
 fn an_unsafe_start_is_refused_with_what_to_do() {
-    let mut ground =
-        Ground::new("{kind: ssh, environment: test, ca_key: {file: master.key}}", "{principals: [demo]}");
+    let ssh = "{kind: ssh, environment: test, ca_key: {file: ca}}";
+    let mut ground = Ground::new(ssh, "{principals: [demo]}");
+    let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
+    private(&ground.folder.path().join("ca"), authority.expose());
     let path = ground.folder.path().join("claviger-broker.yaml");
     let good = fs::read_to_string(&path).expect("read");
     let serve = |text: &str| {
@@ -283,7 +285,7 @@ fn an_unsafe_start_is_refused_with_what_to_do() {
     let cases = [
         (good.replace("audit: {log: log, key: {file: log.key}}\n", ""), "claviger audit init"),
         (good.replace("keys: {current: {id: \"1\", from: {file: master.key}}}\n", ""), "`keys` is missing"),
-        (good.replace("127.0.0.1:", "0.0.0.0:"), "server.tls"),
+        (good.replace("127.0.0.1:", "0.0.0.0:"), "behind_proxy"),
         (good.replace("repository_id: \"1\", ", ""), "claviger-broker.yaml:"),
     ];
     for (text, wanted) in cases {
