@@ -2,7 +2,7 @@
 //!
 //! The caller sends a token for the server along; the broker presents it with its own client credentials, asks for
 //! what the role says and nothing else, and refuses an answer that gives less or more. A job without a broker calls
-//! [`client::exchange`] itself. Where the server revokes (RFC 7009), the token is given back; the broker keeps it
+//! [`client::Server::exchange`] itself. Where the server revokes (RFC 7009), the token is given back; the broker keeps it
 //! sealed for that.
 
 pub mod authentication;
