@@ -140,7 +140,7 @@ fn anomalies_with_thresholds_and_silences() {
     };
     assert!(rules(&ran).contains(&"burst".to_owned()), "{}", ran.stdout);
     let text = log.run(&["anomalies", "log"]).stdout;
-    let silence = text.lines().find(|line| line.contains("rule: burst")).expect("how to silence it");
+    let silence = text.lines().find(|line| line.contains("\"rule\": \"burst\"")).expect("how to silence it");
     let silence = silence.split_once("- ").expect("an entry of a list").1;
     // What the report says silences it, does.
     log.folder().write("quiet.yaml", format!("readers: 50\nsilence:\n  - {silence}\n"));

@@ -1,12 +1,16 @@
 //! End-to-end tests: the built binary against real files and repositories made by the real git.
 
 mod audit;
+mod audit_places;
+mod audit_trust;
 mod audit_wire;
 mod bad_input;
+mod broker;
 mod change;
 mod command;
 mod formats;
 mod history;
+mod policy;
 mod readme;
 mod selection;
 mod triage;

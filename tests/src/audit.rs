@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use crate::{Folder, Ran, claviger, claviger_with};
+use crate::{Folder, Ran, binary, claviger, claviger_with};
 
 /// The origin of the logs that the tests make.
 pub const ORIGIN: &str = "audit.example/e2e";
@@ -111,6 +115,76 @@ impl AuditLog {
     pub fn restore(&self) {
         fs::remove_dir_all(self.dir()).expect("it is ours");
         copy(&self.folder.path().join("snapshot"), &self.dir());
+    }
+}
+
+/// A running `claviger audit` that serves over HTTP.
+#[derive(Debug)]
+pub struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    /// A log that is served read-only.
+    pub fn log(log: &AuditLog) -> Self {
+        Serving::of(log.folder().path(), &["serve", "log"])
+    }
+
+    /// Runs `claviger audit` with these arguments, on a free port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn of(folder: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.arg("audit").args(args).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
+        command.env_remove("CLAVIGER_AUDIT_KEY");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its address");
+        let address = line.trim().trim_start_matches("http://").trim_end_matches("/checkpoint").to_owned();
+        Serving { child, address }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sends bytes; what comes back.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub fn send(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut connection = TcpStream::connect(&self.address).expect("it listens");
+        connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        connection.write_all(bytes).expect("it reads");
+        let mut answer = Vec::new();
+        // Cut off is an answer, too: what counts is what was sent before.
+        let _ = connection.read_to_end(&mut answer);
+        answer
+    }
+
+    /// Head and body of the answer to a GET.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn get(&self, path: &str) -> (String, Vec<u8>) {
+        let answer = self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        (String::from_utf8_lossy(&answer[..end]).into_owned(), answer[end + 4..].to_vec())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

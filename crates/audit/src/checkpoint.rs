@@ -153,6 +153,14 @@ impl SignedCheckpoint {
         }
     }
 
+    /// The same head without the lines of these keys.
+    pub(crate) fn without(mut self, keys: &[VerifyingKey]) -> SignedCheckpoint {
+        let is_theirs =
+            |line: &Signature| keys.iter().any(|key| key.id() == line.id && key.name() == line.name);
+        self.note.signatures.retain(|line| !is_theirs(line));
+        self
+    }
+
     /// The witnesses of `keys` that cosigned, with the time they say.
     ///
     /// # Errors

@@ -81,11 +81,9 @@ impl Recorder {
         options: Options,
         previous: Option<&SignedCheckpoint>,
     ) -> Result<Recorder, RecordError> {
-        let clock = Arc::clone(&options.clock);
+        let clock = Options { clock: Arc::clone(&options.clock), ..Options::default() };
         let log = Log::create(files, key, Options { stamp: Stamp::Event, ..options })?;
-        let recorder = Recorder { began: Some(clock.now()), log, clock };
-        recorder.opened(previous.map(ToString::to_string))?;
-        Ok(recorder)
+        Recorder::begin(log, &clock, previous)
     }
 
     /// Opens a log. What recovery found becomes an event.
@@ -107,6 +105,21 @@ impl Recorder {
     /// See [`AppendError`].
     pub fn on(log: Log, options: &Options) -> Result<Recorder, RecordError> {
         Recorder::over(log, Arc::clone(&options.clock))
+    }
+
+    /// Records into an empty log that was opened elsewhere, as [`Recorder::create`] does on disk.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn begin(
+        log: Log,
+        options: &Options,
+        previous: Option<&SignedCheckpoint>,
+    ) -> Result<Recorder, RecordError> {
+        let clock = Arc::clone(&options.clock);
+        let recorder = Recorder { began: Some(clock.now()), log, clock };
+        recorder.opened(previous.map(ToString::to_string))?;
+        Ok(recorder)
     }
 
     fn over(log: Log, clock: Arc<dyn Clock>) -> Result<Recorder, RecordError> {

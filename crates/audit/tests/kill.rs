@@ -1,5 +1,5 @@
 //! kill -9 at random instants while 16 writers append: what was acknowledged is there, heads do not contradict each
-//! other, and the log verifies each time. `CLAVIGER_KILLS` sets how often (60 by default).
+//! other, and the log verifies each time. `CLAVIGER_KILLS` sets how often (60 by default, 300 in CI).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod support;
@@ -100,7 +100,12 @@ fn run_and_kill(dir: &Path, after: Duration, told: &mut Told) {
 fn nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let files: Arc<dyn Files> = Arc::new(Directory::new(dir.path()));
-    let kills = std::env::var("CLAVIGER_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    let kills = std::env::var("CLAVIGER_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(if is_ci {
+        300
+    } else {
+        60
+    });
     let mut rng = Rng(99);
     let mut told = Told::default();
     for _ in 0..kills {

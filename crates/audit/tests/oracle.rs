@@ -1,5 +1,6 @@
-//! Somebody else's verifier accepts our logs: Go's `golang.org/x/mod/sumdb`, from Debian's `golang-go` and
-//! `golang-golang-x-mod-dev`. Where they are not installed the test says so and passes; CI installs them.
+//! Others' verifiers accept our logs: Go's `golang.org/x/mod/sumdb`, from Debian's `golang-go` and
+//! `golang-golang-x-mod-dev`, and the crates `signed_note` and `tlog_tiles`. Where Go is not installed its test says so and
+//! passes; CI installs it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod support;
@@ -67,5 +68,48 @@ fn go_accepts_log_receipts_and_consistency() {
         let said = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success(), "size {size}: {}", String::from_utf8_lossy(&run.stderr));
         assert_eq!(said, format!("{size} entries, {} receipts\n", size.div_ceil(7)));
+    }
+}
+
+/// The crates of another log's makers: notes, checkpoints, inclusion, consistency, and refusals of what was changed.
+#[test]
+fn crates_of_others_accept_log_receipts_and_consistency() {
+    use signed_note::{Note, StandardVerifier, VerifierList};
+    use tlog_tiles::{Checkpoint, Hash, check_record, check_tree, record_hash};
+    let hash = |hash: &claviger_audit::tree::Hash| Hash(hash.0);
+    let known = || {
+        let vkey = key().verifying_key().to_string();
+        VerifierList::new(vec![Box::new(StandardVerifier::new(&vkey).unwrap())])
+    };
+    for size in [1u64, 2, 7, 255, 256, 257, 700, 1025] {
+        let memory = support::Memory::new();
+        let options = Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, ..Options::default() };
+        let log = Log::create(memory.shared(), key(), options).unwrap();
+        let mut heads = Vec::new();
+        for n in 0..size {
+            log.append(format!("{{\"n\":{n}}}").into_bytes()).unwrap();
+            heads.push(log.head());
+        }
+        log.close().unwrap();
+        let reader = Reader::open(memory.shared(), &[]).unwrap();
+        let note = Note::from_bytes(reader.head().to_string().as_bytes()).unwrap();
+        assert_eq!(note.verify(&known()).unwrap().0.len(), 1);
+        let head = Checkpoint::from_bytes(note.text()).unwrap();
+        assert_eq!((head.origin(), head.size()), (support::ORIGIN, size));
+        for index in (0..size).step_by(3) {
+            let receipt = reader.receipt(index).unwrap();
+            let proof: Vec<Hash> = receipt.proof.iter().map(hash).collect();
+            let leaf = record_hash(&reader.entry(index).unwrap());
+            check_record(&proof, size, *head.hash(), index, leaf).unwrap();
+            assert!(check_record(&proof, size, *head.hash(), index, record_hash(b"other")).is_err());
+        }
+        for old in (1..=size).step_by(5) {
+            let proof: Vec<Hash> = reader.consistency(old).unwrap().iter().map(hash).collect();
+            let root = hash(&heads[old as usize - 1].checkpoint().root);
+            check_tree(&proof, size, *head.hash(), old, root).unwrap();
+            assert!(check_tree(&proof, size, *head.hash(), old, record_hash(b"other")).is_err());
+        }
+        let changed = reader.head().to_string().replace(&format!("\n{size}\n"), &format!("\n{}\n", size + 1));
+        assert!(Note::from_bytes(changed.as_bytes()).unwrap().verify(&known()).is_err());
     }
 }

@@ -83,7 +83,7 @@ where
     R: Future<Output = ()> + Send,
 {
     let number = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
+    let (start, cpu, written) = (Instant::now(), cpu_ms(), written_kb());
     let tasks: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (run, number) = (run.clone(), Arc::clone(&number));
@@ -103,10 +103,13 @@ where
         all.extend(task.await.unwrap());
     }
     let rate = all.len() as f64 / start.elapsed().as_secs_f64();
+    let operations = all.len() as f64 * operations_each as f64;
+    let each = (cpu_ms() - cpu) * 1000.0 / operations;
+    let written = (written_kb() - written) / operations;
     all.sort();
     let at = |share: usize| all[(all.len() - 1) * share / 1000].as_secs_f64() * 1e3;
     println!(
-        "{name}: {rate:.0}/s, {:.0} operations/s; p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms",
+        "{name}: {rate:.0}/s, {:.0} operations/s of {each:.0} us CPU and {written:.1} KB written; p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms",
         rate * operations_each as f64,
         at(500),
         at(990),
@@ -162,6 +165,22 @@ async fn fill(store: &Arc<dyn Store>) -> u64 {
         task.await.unwrap();
     }
     leases
+}
+
+/// What this process has written to files.
+fn written_kb() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap_or("0");
+    line.trim().parse::<f64>().unwrap_or(0.0) / 1000.0
+}
+
+/// What this process has used of the processors, its part of the kernel's work included.
+fn cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|it| it.parse::<f64>().ok()).unwrap_or(0.0);
+    // The 14th and 15th field, in hundredths of a second.
+    (ticks(11) + ticks(12)) * 10.0
 }
 
 fn resident_mb() -> f64 {

@@ -34,6 +34,10 @@ pub(crate) enum Verb {
     Explain(Box<Explain>),
     /// Keep a log that nobody can edit, and answer questions out of it
     Audit(crate::args_audit::Audit),
+    /// Check, explain and test who may take which credential
+    Policy(Box<crate::args_broker::Policy>),
+    /// List and check what issues credentials
+    Provider(crate::args_broker::Provider),
     /// Run a program with a credential that is gone when it ends
     Exec(Box<crate::args_client::Exec>),
     /// Exchange the CI job's identity for a credential, for the steps that follow

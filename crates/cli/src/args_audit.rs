@@ -1,9 +1,18 @@
 //! Flags of `claviger audit ...`, as typed.
 
+mod export;
+mod keeping;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+
+pub(crate) use export::{Export, ExportFormat};
+pub(crate) use keeping::{
+    Bench, Key, KeyList, KeyRetire, KeyRotate, KeyVerb, Prune, WitnessArgs, WitnessInit, WitnessServe,
+    WitnessSubmit, WitnessVerb,
+};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Audit {
@@ -31,6 +40,14 @@ pub(crate) enum AuditVerb {
     Receipt(ReceiptArgs),
     /// Serve tiles and checkpoint over HTTP, read-only
     Serve(Serve),
+    /// List, change and retire the keys that sign a log
+    Key(Key),
+    /// Drop old entries while the proof of the rest stays valid
+    Prune(Prune),
+    /// Cosign the heads of logs, or have one cosigned
+    Witness(WitnessArgs),
+    /// Measure what the log does on this machine
+    Bench(Bench),
 }
 
 const INIT_EXAMPLES: &str = "\
@@ -44,7 +61,7 @@ whoever verifies, and never put the private one into DIR, which a file server ma
 #[derive(Debug, ClapArgs)]
 #[command(after_help = INIT_EXAMPLES)]
 pub(crate) struct Init {
-    /// Directory of the new log
+    /// Directory of the new log, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// The log's name for ever: a URL without scheme, of one word
     #[arg(long, value_name = "NAME")]
@@ -59,12 +76,17 @@ pub(crate) struct Init {
 /// What a command that appends needs.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Writer {
-    /// File with the private key [default: DIR.key]; or set CLAVIGER_AUDIT_KEY to the key itself
+    /// File with the private key, or with several that all sign, one a line [default: DIR.key]; or set CLAVIGER_AUDIT_KEY
+    /// to the keys themselves
     #[arg(long, value_name = "FILE")]
     pub(crate) signing_key: Option<PathBuf>,
-    /// Keep the last head seen in this file, elsewhere, and refuse a log that does not extend it
+    /// Keep the last head seen elsewhere, in a file or a git repository, and refuse a log that does not extend it
+    #[arg(long, value_name = "FILE|git:REPO[@BRANCH]")]
+    pub(crate) pin: Option<String>,
+    /// Witnesses with their URLs, and the quorum (C2SP tlog-policy): asked before anything is appended, and for each head
+    /// before it is published
     #[arg(long, value_name = "FILE")]
-    pub(crate) pin: Option<PathBuf>,
+    pub(crate) policy: Option<PathBuf>,
 }
 
 const IMPORT_EXAMPLES: &str = "\
@@ -80,7 +102,7 @@ Exit status: 0 all are durable, 2 some are not; the message says which line was 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = IMPORT_EXAMPLES)]
 pub(crate) struct Import {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// File with events, or `-` for standard input
     pub(crate) file: PathBuf,
@@ -106,6 +128,9 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   claviger audit verify log --key log.vkey
   claviger audit verify log --key log.vkey --pin /mnt/elsewhere/prod.pin
+  claviger audit verify log --key log.vkey --pin git:/srv/pins.git --policy witnesses.policy
+  claviger audit verify https://audit.example.com/prod --key log.vkey
+  claviger audit verify postgres://db.example.com/audit --key log.vkey        (PGPASSWORD or ~/.pgpass has the password)
   claviger audit verify log --key log.vkey --from yesterday.checkpoint --receipt job-4711.tlog-proof
   claviger audit verify --key log.vkey --receipt job-4711.tlog-proof --entry job-4711.json    (offline, without the log)
 
@@ -116,7 +141,7 @@ Exit status: 0 it verifies, 1 it was tampered with or is damaged, 2 it could not
 #[derive(Debug, ClapArgs)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct Verify {
-    /// The log
+    /// The log: a directory, https://HOST/PATH (with --key), or postgres://HOST/DATABASE
     #[arg(required_unless_present = "entry")]
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]
@@ -124,9 +149,12 @@ pub(crate) struct Verify {
     /// A checkpoint seen before, which the log must extend; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
-    /// As --from, with the file then brought up to what was verified; made if missing
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) pin: Option<PathBuf>,
+    /// As --from, with the file or git branch then brought up to what was verified; made if missing
+    #[arg(long, value_name = "FILE|git:REPO[@BRANCH]", requires = "key")]
+    pub(crate) pin: Option<String>,
+    /// Witnesses and the quorum of them that must have cosigned (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE", conflicts_with = "entry")]
+    pub(crate) policy: Option<PathBuf>,
     /// A receipt, whose entry must be in the log; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Vec<PathBuf>,
@@ -172,7 +200,7 @@ fn query_help() -> String {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = query_help())]
 pub(crate) struct Query {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// What must hold; several are joined by `and`
     pub(crate) filter: Vec<String>,
@@ -251,7 +279,7 @@ Examples:
 #[derive(Debug, ClapArgs)]
 #[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) span: Span,
@@ -311,14 +339,18 @@ fn anomalies_help() -> String {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = anomalies_help())]
 pub(crate) struct Anomalies {
-    /// The log
-    pub(crate) dir: PathBuf,
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
+    #[arg(required_unless_present = "schema")]
+    pub(crate) dir: Option<PathBuf>,
     /// Only what happened from this day or instant on (UTC); what is usual is learned from the whole log
     #[command(flatten)]
     pub(crate) span: Span,
     /// Thresholds, and what is not to be reported
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print the JSON Schema of that file and end
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
     /// How they are written
     #[arg(long, short, default_value = "text")]
     pub(crate) format: AnomalyFormat,
@@ -334,68 +366,13 @@ pub(crate) enum AnomalyFormat {
     Jsonl,
 }
 
-const EXPORT_EXAMPLES: &str = "\
-Examples:
-  claviger audit export log --format ocsf > events.ocsf.jsonl
-  claviger audit export log --format syslog --to tcp://siem.example:601 --cursor siem.cursor --follow
-  claviger audit export log --format webhook --to http://127.0.0.1:9000/hook --cursor hook.cursor --webhook-key hook.key
-  claviger audit export log --format otlp --to http://127.0.0.1:4318/v1/logs --cursor otlp.cursor
-
-The cursor holds the next index; after a restart, exporting goes on there. A batch whose delivery was cut off comes again:
-tell doubles by origin and index, which every format carries.
-
-Exit status: 0 all delivered, 2 not all; the cursor stands behind the last batch that was.";
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXPORT_EXAMPLES)]
-pub(crate) struct Export {
-    /// The log
-    pub(crate) dir: PathBuf,
-    /// What each event becomes
-    #[arg(long, short, default_value = "jsonl")]
-    pub(crate) format: ExportFormat,
-    /// `-`, a file to append to, udp://HOST:PORT, tcp://HOST:PORT (syslog) or http://HOST:PORT/PATH (webhook, otlp)
-    #[arg(long, value_name = "WHERE", default_value = "-")]
-    pub(crate) to: String,
-    /// File that remembers how far it came; needed for everything but standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cursor: Option<PathBuf>,
-    /// Go on with what is appended, until interrupted
-    #[arg(long, requires = "cursor")]
-    pub(crate) follow: bool,
-    /// How often a batch is tried again, with growing pauses
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) retries: u32,
-    /// File with the secret that signs webhooks; or set CLAVIGER_WEBHOOK_KEY to the secret itself
-    #[arg(long, value_name = "FILE")]
-    pub(crate) webhook_key: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) trust: Trust,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// Entries as stored, one a line
-    Jsonl,
-    /// OCSF 1.9, one JSON object a line
-    Ocsf,
-    /// ArcSight Common Event Format
-    Cef,
-    /// RFC 5424
-    Syslog,
-    /// Signed CloudEvents batches
-    Webhook,
-    /// OpenTelemetry logs
-    Otlp,
-}
-
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Example:\n  claviger audit receipt log 4711 --output job.tlog-proof --entry job.json\n\n\
                   Check it with `claviger audit verify --key log.vkey --receipt job.tlog-proof --entry job.json`."
 )]
 pub(crate) struct ReceiptArgs {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// Index of the entry
     pub(crate) index: u64,
@@ -421,7 +398,7 @@ in front.";
 #[derive(Debug, ClapArgs)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
-    /// The log
+    /// The log: a directory, https://HOST/PATH, or postgres://HOST/DATABASE
     pub(crate) dir: PathBuf,
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -429,4 +406,7 @@ pub(crate) struct Serve {
     /// Listen on an address that other machines can reach
     #[arg(long)]
     pub(crate) public: bool,
+    /// The log's name, for a database that holds several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod args_audit;
+mod args_broker;
 mod args_client;
 mod args_serve;
 mod commands;
@@ -60,6 +61,8 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),
         Verb::Audit(audit) => commands::audit::run(&audit),
+        Verb::Policy(policy) => commands::broker::policy::run(&policy),
+        Verb::Provider(provider) => commands::broker::provider::run(&provider),
         Verb::Exchange(exchange) => commands::client::exchange(&exchange),
         Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
         Verb::Serve(serve) => commands::serve::run(&serve),

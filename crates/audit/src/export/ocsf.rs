@@ -1,4 +1,5 @@
-//! OCSF (Open Cybersecurity Schema Framework) 1.9: one JSON object an event.
+//! OCSF (Open Cybersecurity Schema Framework) 1.8: one JSON object an event. The tests hold every type of event to the
+//! published schema.
 
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,8 @@ fn class(event: &Outgoing) -> (u32, u32) {
     }
 }
 
+/// The version of the schema.
+const VERSION: &str = "1.8.0";
 /// Names of the severities from 1.
 const SEVERITY: [&str; 5] = ["Informational", "Low", "Medium", "High", "Critical"];
 
@@ -47,7 +50,7 @@ pub fn ocsf(out: &Outgoing) -> Value {
         "status_id": status_id,
         "status": status,
         "metadata": {
-            "version": "1.9.0-dev",
+            "version": VERSION,
             "product": { "name": "claviger", "vendor_name": "claviger", "version": env!("CARGO_PKG_VERSION") },
             "uid": format!("{}#{}", out.origin, out.index),
             "sequence": out.index,
@@ -98,8 +101,10 @@ fn class_members(out: &Outgoing, class_uid: u32, user: Value, members: &mut Map<
         _ => {
             put("actor", json!({ "user": user }));
             put("api", json!({ "operation": event.action.kind(), "service": { "name": provider } }));
-            let ip = event.source.as_deref();
-            put("src_endpoint", ip.map_or_else(|| json!({ "name": "unknown" }), |ip| json!({ "ip": ip })));
+            // The schema wants an address to be one.
+            let from = event.source.as_deref().unwrap_or("unknown");
+            let member = if from.parse::<std::net::IpAddr>().is_ok() { "ip" } else { "name" };
+            put("src_endpoint", json!({ member: from }));
         }
     }
 }

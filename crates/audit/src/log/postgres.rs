@@ -9,6 +9,7 @@
 //! reads the row. What no table can show, a database that was restored or failed over to an older state, the pin shows.
 
 mod table;
+mod tiles;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,19 +22,19 @@ use sqlx::{Postgres, Row, Transaction};
 use tokio::runtime::{Handle, Runtime};
 
 use super::meta::{self, Meta};
-use super::publisher::{Publishing, cosigned};
+use super::publisher::cosigned;
 use super::sequencer::{Commit, Failure, Shared, Store};
 use super::{Log, OpenError, Options, Recovery};
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::clock::Clock;
-use crate::files::{Files, Group};
+use crate::files::Files;
 use crate::note::{SigningKey, VerifyingKey};
-use crate::pin::{self, Pin};
-use crate::publish::{Builder, CHECKPOINT};
-use crate::reader::{read_head, tile_nodes};
+use crate::pin;
+use crate::publish::CHECKPOINT;
+use crate::reader::tile_nodes;
 use crate::tree::{Edge, Hash};
-use crate::witness::{CosignError, Cosigners};
-use table::{Staged, Table, other, write_files};
+use table::{Table, write_files};
+use tiles::{Tiles, Unpublished};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS claviger_audit_head (
@@ -45,20 +46,16 @@ CREATE TABLE IF NOT EXISTS claviger_audit_file (
 ";
 /// Connections a process holds at most: the writer, the publisher, and readers.
 const CONNECTIONS: u32 = 8;
-/// Entries that one publication reads at most at once.
-const READ: i64 = 65_536;
-
 /// A pool hands out a connection within this time, or says that the server is away.
 const ACQUIRE_TIME: Duration = Duration::from_secs(10);
 /// A call that takes longer is given up: a connection that nothing comes back through looks like a slow server.
-const CALL_TIME: Duration = Duration::from_secs(60);
+const CALL_TIME: Duration = Duration::from_secs(30);
 /// As [`CALL_TIME`] for a batch, whose callers wait.
 const BATCH_TIME: Duration = Duration::from_secs(10);
 /// Said at the beginning of each batch. A broker that vanishes with the head row locked must not stop the others for
 /// longer than it takes them to give up.
 const BATCH_SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '10s';
     SET LOCAL idle_in_transaction_session_timeout = '10s'";
-
 /// A database that logs live in. Its methods block; they may be called, and the value dropped, inside an asynchronous
 /// runtime, too, but hold up the thread that calls them.
 #[derive(Clone)]
@@ -371,143 +368,4 @@ async fn append(
     // Stop here: nothing happened. Stop during the commit: the next batch reads what became of it.
     tx.commit().await?;
     Ok(commit)
-}
-
-/// Turns entries into the files that readers see; any process does it, one at a time.
-struct Tiles {
-    database: Database,
-    origin: String,
-    keys: Vec<VerifyingKey>,
-    cosigners: Option<Box<dyn Cosigners>>,
-    pin: Option<Box<dyn Pin>>,
-}
-
-impl Publishing for Tiles {
-    fn publish(&self, _: &SignedCheckpoint) -> Result<(), Failure> {
-        self.database
-            .run(async {
-                let mut tx = self.database.pool.begin().await?;
-                let row = read_row(&mut tx, &self.origin, false).await?;
-                row.ok_or(sqlx::Error::RowNotFound)
-            })
-            .map_err(|e: sqlx::Error| Failure::Batch(e.to_string()))
-            .and_then(|head| {
-                let head = SignedCheckpoint::verify(&head.note, &self.origin, &self.keys)
-                    .map_err(|e| Failure::Batch(e.to_string()))?;
-                self.run(&head).map(drop).map_err(|e| match e {
-                    Unpublished::Database(e) => Failure::Batch(e.to_string()),
-                    Unpublished::Witness(e) => e.into(),
-                })
-            })
-    }
-}
-
-/// Why a head was not published.
-enum Unpublished {
-    /// The server did not answer, or its rows do not fit.
-    Database(io::Error),
-    /// Witnesses did not cosign.
-    Witness(CosignError),
-}
-
-impl From<io::Error> for Unpublished {
-    fn from(error: io::Error) -> Unpublished {
-        Unpublished::Database(error)
-    }
-}
-
-impl From<CosignError> for Unpublished {
-    fn from(error: CosignError) -> Unpublished {
-        Unpublished::Witness(error)
-    }
-}
-
-impl Tiles {
-    /// Publishes up to `head`; gives the number of entries that this call published.
-    fn run(&self, head: &SignedCheckpoint) -> Result<u64, Unpublished> {
-        let table = Table { database: self.database.clone(), origin: self.origin.clone() };
-        // A transaction that is dropped half way gives its connection back to the pool through the runtime.
-        let _inside = self.database.runtime.get().enter();
-        // One lock for the whole publication, held by this transaction; released whatever happens.
-        let mut tx = self
-            .database
-            .run(async {
-                let mut tx = self.database.pool.begin().await?;
-                sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7309942))")
-                    .bind(&self.origin)
-                    .execute(&mut *tx)
-                    .await?;
-                Ok(tx)
-            })
-            .map_err(|e| other(&e))?;
-        let published = read_head(&table, &self.origin, &self.keys).map_err(io::Error::other)?;
-        let (from, wanted) = (published.checkpoint(), head.checkpoint());
-        if wanted.size <= from.size {
-            return Ok(0);
-        }
-        let staged = Staged { below: table, files: Arc::default() };
-        let mut builder = Builder::load(&staged, from.size, &from.root).map_err(io::Error::other)?;
-        let mut group = Group::new(&staged);
-        while builder.size() < wanted.size {
-            let rows = self
-                .database
-                .run(read_entries(&mut tx, &self.origin, builder.size(), wanted.size))
-                .map_err(|e| other(&e))?;
-            for (index, entry) in rows {
-                if index != builder.size() {
-                    return Err(io::Error::other(format!("entry {} is missing", builder.size())).into());
-                }
-                builder.push(&entry, &mut group)?;
-            }
-        }
-        if builder.edge().root() != wanted.root {
-            return Err(io::Error::other("the table does not hold what was signed").into());
-        }
-        builder.write_partial(&mut group)?;
-        group.finish()?;
-        let head = &cosigned(head, self.cosigners.as_deref(), &staged)?;
-        let mut group = Group::new(&staged);
-        group.put(CHECKPOINT, head.to_string().as_bytes())?;
-        group.finish()?;
-        let files = std::mem::take(&mut *staged.pending());
-        self.database
-            .run(async {
-                write_files(&mut tx, &self.origin, &files).await?;
-                sqlx::query("DELETE FROM claviger_audit_entry WHERE origin = $1 AND index < $2")
-                    .bind(&self.origin)
-                    .bind(wanted.size as i64)
-                    .execute(&mut *tx)
-                    .await?;
-                // Stop here: nothing was published; files, checkpoint and entries change together.
-                tx.commit().await
-            })
-            .map_err(|e| other(&e))?;
-        if let Some(pin) = &self.pin {
-            pin.store(head).map_err(io::Error::other)?;
-        }
-        Ok(wanted.size - from.size)
-    }
-}
-
-async fn read_entries(
-    tx: &mut Transaction<'_, Postgres>,
-    origin: &str,
-    from: u64,
-    until: u64,
-) -> Result<Vec<(u64, Vec<u8>)>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT index, entry FROM claviger_audit_entry WHERE origin = $1 AND index >= $2 AND index < $3
-         ORDER BY index LIMIT $4",
-    )
-    .bind(origin)
-    .bind(from as i64)
-    .bind(until as i64)
-    .bind(READ)
-    .fetch_all(&mut **tx)
-    .await?;
-    if rows.is_empty() {
-        return Err(sqlx::Error::Protocol(format!("entry {from} is missing")));
-    }
-    let pair = |row: &sqlx::postgres::PgRow| Ok((row.try_get::<i64, _>(0)? as u64, row.try_get(1)?));
-    rows.iter().map(pair).collect()
 }

@@ -3,6 +3,7 @@
 //! Baselines are learned from the log itself, so that the same log gives the same findings everywhere.
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rows::Rows;
@@ -46,7 +47,7 @@ const fn rule(
 }
 
 /// Thresholds, and what is silenced.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Nothing is new in the first so many days of the log.
@@ -56,10 +57,12 @@ pub struct Config {
     /// An identity's habits (addresses, hours) are known after so many, each counted once a day.
     pub learn_habit: u32,
     /// A new address or hour is reported if its estimated chance was at most this, between 0 and 1.
+    #[schemars(range(min = 0, max = 1))]
     pub surprise: f64,
     /// A burst is so many events in ten minutes at least ...
     pub burst_events: u32,
     /// ... and so many times the identity's own mean over its busy ten minutes.
+    #[schemars(range(min = 1))]
     pub burst_factor: f64,
     /// So many refusals ...
     pub refusals: u32,
@@ -97,11 +100,19 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The JSON Schema of the configuration.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Config).into()
+    }
+}
+
 /// Findings that were looked at and are fine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
     /// The rule.
+    #[schemars(extend("enum" = RULES.iter().map(|rule| rule.id).collect::<Vec<_>>()))]
     pub rule: String,
     /// What it is about; empty for everything that the rule finds.
     #[serde(default)]

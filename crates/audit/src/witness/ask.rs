@@ -145,6 +145,9 @@ impl<T: Transport> Cosigners for Witnesses<T> {
         prove: &(dyn Fn(u64) -> Result<Vec<Hash>, ReadError> + Sync),
     ) -> Result<Vec<Signature>, CosignError> {
         let witnesses = self.policy.witnesses();
+        // What was cosigned before says nothing of now: a restored head brings its old lines with it.
+        let keys: Vec<VerifyingKey> = witnesses.iter().map(|(key, _)| (*key).clone()).collect();
+        let head = &head.clone().without(&keys);
         let answers: Vec<_> = std::thread::scope(|scope| {
             let asked: Vec<_> = witnesses
                 .iter()

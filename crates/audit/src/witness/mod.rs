@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 pub use ask::{CosignError, Cosigners, Transport, Witnesses};
 pub use policy::{Policy, PolicyError};
-pub use serve::{Reply, Witness, WitnessKeyError};
+pub use serve::{Reply, Witness, WitnessKeyError, checkpoint_path};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::note::{NoteError, Signature, VerifyingKey};

@@ -123,7 +123,7 @@ impl Witness {
 
     /// The head of a log that was cosigned last; the empty one of a log that is new here.
     fn seen(&self, origin: &str) -> Result<Checkpoint, String> {
-        let bytes = match self.files.read(&path(origin)) {
+        let bytes = match self.files.read(&checkpoint_path(origin)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Checkpoint::empty(origin)),
             other => other.map_err(|e| e.to_string())?,
         };
@@ -141,7 +141,7 @@ impl Witness {
         let line = self.key.sign(&signed.note().text, now);
         let text = line.to_string();
         signed.add_signatures(vec![line]);
-        let path = path(origin);
+        let path = checkpoint_path(origin);
         let put = || {
             let mut group = Group::new(&*self.files);
             group.dir(crate::files::parent(&path))?;
@@ -156,7 +156,8 @@ impl Witness {
     }
 }
 
-fn path(origin: &str) -> String {
+/// Where a checkpoint of a log is kept beside those of others: `<SHA-256 of the origin, in hex>/checkpoint`.
+pub fn checkpoint_path(origin: &str) -> String {
     let mut path = String::with_capacity(80);
     for byte in Sha256::digest(origin.as_bytes()) {
         write!(path, "{byte:02x}").expect("strings grow");

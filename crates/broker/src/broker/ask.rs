@@ -79,6 +79,8 @@ pub struct GivenBack {
     pub lease: LeaseId,
     /// `Revoked` or `Expired` when the target confirmed in time; `Revoking` when that will be tried until it does.
     pub state: State,
-    /// When the credential stops working by itself, if it could not be ended before.
+    /// Whether its target can end it at all before it expires.
+    pub revocable: bool,
+    /// When the credential stops working at the latest, if it still does.
     pub until: Option<Timestamp>,
 }

@@ -46,10 +46,11 @@ impl Broker {
         };
         story.who = identity.who();
         story.token_id = Some(identity.token_id().as_str().to_owned());
-        let decided = self.within_rate(&identity).map_err(|refusal| (refusal, None));
+        let decided = self.within_rate(&identity).map_err(|refusal| Box::new((refusal, None)));
         let (grant, target, ttl) = match decided.and_then(|()| decide(&setup, &identity, &ask, now)) {
             Ok(decided) => decided,
-            Err((refusal, grant)) => {
+            Err(undecided) => {
+                let (refusal, grant) = *undecided;
                 let refused = story.refused(&refusal, setup.policy.digest(), grant.as_ref());
                 return Err(self.refuse(vec![story.authenticated(), refused], refusal).await);
             }
@@ -308,12 +309,12 @@ fn decide(
     identity: &Identity,
     ask: &Ask,
     now: Timestamp,
-) -> Result<Decided, (Refusal, Option<Grant>)> {
+) -> Result<Decided, Box<(Refusal, Option<Grant>)>> {
     let context = Context { address: ask.address, now };
     let grant = setup
         .policy
         .decide(identity, &ask.role, &context)
-        .map_err(|refusal| (Refusal::from(refusal), None))?;
+        .map_err(|refusal| Box::new((Refusal::from(refusal), None)))?;
     let fits = check_input(&ask.input).and_then(|()| {
         let target = setup.providers.get(grant.provider()).ok_or_else(|| {
             Refusal::new(RefusalKind::Provider, "unknown-provider", "the role's provider is not configured")
@@ -322,7 +323,7 @@ fn decide(
     });
     match fits {
         Ok((target, ttl)) => Ok((grant, target, ttl)),
-        Err(refusal) => Err((refusal, Some(grant))),
+        Err(refusal) => Err(Box::new((refusal, Some(grant)))),
     }
 }
 

@@ -93,10 +93,11 @@ impl Broker {
             // Stop here: the reaper finds it.
             self.due.notify_one();
         }
-        let state = self.closed(&lease).await?;
         let revocable = self.target(&lease).is_ok_and(|target| target.provider.abilities().revocable);
-        let until = (!revocable || state == State::Revoking).then_some(lease.expires);
-        Ok(GivenBack { lease: lease.id, state, until })
+        // What only expiry can end is not waited for.
+        let state = if revocable { self.closed(&lease).await? } else { State::Revoking };
+        let until = (state == State::Revoking).then_some(lease.expires);
+        Ok(GivenBack { lease: lease.id, state, revocable, until })
     }
 
     /// Notes that a holder is alive.
@@ -141,7 +142,7 @@ impl Broker {
         let Some(sealed) = &lease.reference else { return Ok(None) };
         self.seal.open(&reference_place(lease.id), sealed).map(Some).map_err(|error| {
             Refusal::new(RefusalKind::Provider, "sealed", "the broker cannot open what it sealed")
-                .with_detail(error)
+                .with_detail(&error)
         })
     }
 

@@ -67,7 +67,7 @@ impl Refusal {
         Refusal { kind, code, message: message.into(), told: Vec::new(), failed: Vec::new(), detail: None }
     }
 
-    pub(super) fn with_detail(mut self, detail: impl ToString) -> Refusal {
+    pub(super) fn with_detail(mut self, detail: &impl ToString) -> Refusal {
         self.detail = Some(detail.to_string());
         self
     }
@@ -116,7 +116,7 @@ impl From<policy::Refusal> for Refusal {
             failed: refusal.audit(),
             ..Refusal::new(RefusalKind::Forbidden, answer.code.as_str(), answer.message)
         }
-        .with_detail(refusal)
+        .with_detail(&refusal)
     }
 }
 
@@ -127,7 +127,7 @@ impl From<StoreError> for Refusal {
             "store-unavailable",
             "the broker cannot reach its store at the moment",
         )
-        .with_detail(error)
+        .with_detail(&error)
     }
 }
 
@@ -160,6 +160,6 @@ impl From<ProviderError> for Refusal {
             ),
             ProviderError::Unsupported(what) => (RefusalKind::Invalid, "unsupported", what.clone()),
         };
-        Refusal::new(kind, code, message).with_detail(error)
+        Refusal::new(kind, code, message).with_detail(&error)
     }
 }

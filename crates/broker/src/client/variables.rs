@@ -30,7 +30,7 @@ impl std::str::FromStr for Choice {
 /// # Errors
 /// A chosen field is not there.
 pub fn variables(
-    received: ReceivedExchange,
+    received: &ReceivedExchange,
     chosen: &[Choice],
     usual: &[(&str, &str)],
 ) -> Result<Vec<Variable>, HandoverError> {

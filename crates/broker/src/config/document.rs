@@ -2,7 +2,7 @@
 //!
 //! The text becomes one JSON value first, of which everything else is read. So there is one rule for all files: names
 //! are texts and appear once, numbers are plain, depth and breadth have bounds. Where a member stands is looked up
-//! only when somebody asks; see [`places`](super::places).
+//! only when somebody asks; see `places.rs`.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -77,12 +77,12 @@ impl Reader<'_> {
         self.at += 1;
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_line(&mut self) {
         self.at = self.rest().find('\n').map_or(self.text.len(), |length| self.at + length);
     }
 
     fn next_line(&mut self) {
-        self.to_line_end();
+        self.skip_line();
         if self.at < self.text.len() {
             self.step();
         }

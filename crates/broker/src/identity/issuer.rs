@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -172,8 +173,8 @@ pub struct IssuerError {
 /// An issuer, checked.
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    pub(crate) name: String,
-    pub(crate) url: String,
+    pub(crate) name: Arc<str>,
+    pub(crate) url: Arc<str>,
     pub(crate) platform: &'static dyn Platform,
     pub(crate) audience: String,
     pub(crate) algorithms: Vec<Algorithm>,
@@ -231,13 +232,18 @@ impl Issuer {
         if config.leeway.seconds() > MAX_LEEWAY_S {
             return Err(no(format!("`leeway` is more than {MAX_LEEWAY_S}s; mend the clocks instead")));
         }
+        if config.jwks_file.is_some() && (config.ca_file.is_some() || !config.jwks_hosts.is_empty()) {
+            return Err(no(
+                "with `jwks_file` nothing is fetched: take `ca_file` and `jwks_hosts` away".to_owned()
+            ));
+        }
         for host in &config.jwks_hosts {
             check_host(host).map_err(&no)?;
         }
         let hosts = platform.jwks_hosts().iter().map(|host| (*host).to_owned());
         Ok(Issuer {
-            name: name.to_owned(),
-            url: url.to_owned(),
+            name: name.into(),
+            url: url.into(),
             platform,
             audience: audience.to_owned(),
             algorithms: config.algorithms.clone(),
@@ -269,15 +275,15 @@ fn seconds(ttl: Ttl) -> i64 {
 pub fn map<'a>(
     configs: impl IntoIterator<Item = (&'a str, &'a IssuerConfig)>,
     audience: &str,
-) -> Result<HashMap<String, Issuer>, IssuerError> {
-    let mut issuers: HashMap<String, Issuer> = HashMap::new();
+) -> Result<HashMap<Arc<str>, Issuer>, IssuerError> {
+    let mut issuers: HashMap<Arc<str>, Issuer> = HashMap::new();
     for (name, config) in configs {
         let issuer = Issuer::new(name, config, audience)?;
         if let Some(other) = issuers.get(&issuer.url) {
             let what = format!("`{}` is the issuer of `{}` already", issuer.url, other.name);
             return Err(IssuerError { name: name.to_owned(), what });
         }
-        issuers.insert(issuer.url.clone(), issuer);
+        issuers.insert(Arc::clone(&issuer.url), issuer);
     }
     Ok(issuers)
 }

@@ -9,6 +9,8 @@ pub mod source;
 pub mod token;
 pub mod verifier;
 
+use std::sync::Arc;
+
 use claviger_audit::event::Who;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -27,10 +29,9 @@ pub struct Identity(Verified);
 /// What a verified token says. Made by the verifier, and for tests.
 #[derive(Debug, Clone)]
 pub(crate) struct Verified {
-    pub(crate) issuer: String,
-    pub(crate) issuer_url: String,
+    pub(crate) issuer: Arc<str>,
+    pub(crate) issuer_url: Arc<str>,
     pub(crate) platform: &'static dyn Platform,
-    pub(crate) subject: Subject,
     pub(crate) token_id: TokenId,
     pub(crate) expires: Timestamp,
     pub(crate) keep_until: Timestamp,
@@ -92,8 +93,9 @@ impl Identity {
     }
 
     /// The token's `sub`, taken apart by the platform's grammar.
-    pub fn subject_fields(&self) -> &Subject {
-        &self.0.subject
+    pub fn subject_fields(&self) -> Subject<'_> {
+        // The verifier has refused tokens whose subject disagrees.
+        self.0.platform.subject(&self.0.claims).unwrap_or(Subject::Custom)
     }
 
     /// What makes the token once-only, within its issuer.
@@ -129,7 +131,7 @@ impl Identity {
     /// Who that is, in the audit log's words.
     pub fn who(&self) -> Who {
         Who {
-            issuer: Some(self.0.issuer.clone()),
+            issuer: Some(self.issuer().to_owned()),
             subject: Some(self.subject().to_owned()),
             ..self.0.platform.who(&self.0.claims)
         }

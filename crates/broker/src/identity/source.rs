@@ -71,10 +71,18 @@ pub(crate) enum NoKey {
     Unavailable,
 }
 
+/// Where the keys lie.
+pub(crate) enum Origin {
+    /// In a file.
+    File(PathBuf),
+    /// At the issuer, or where it says.
+    Network(Fetch),
+}
+
 /// An issuer's keys.
 pub(crate) struct Source {
     issuer: Issuer,
-    fetch: Fetch,
+    origin: Origin,
     clock: Arc<dyn Clock>,
     /// Held to read or swap, never across I/O.
     cached: RwLock<Cached>,
@@ -105,8 +113,8 @@ pub struct KeyStatus {
 }
 
 impl Source {
-    pub(crate) fn new(issuer: Issuer, fetch: Fetch, clock: Arc<dyn Clock>) -> Source {
-        Source { issuer, fetch, clock, cached: RwLock::default(), flight: Arc::default() }
+    pub(crate) fn new(issuer: Issuer, origin: Origin, clock: Arc<dyn Clock>) -> Source {
+        Source { issuer, origin, clock, cached: RwLock::default(), flight: Arc::default() }
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
@@ -115,7 +123,7 @@ impl Source {
 
     pub(crate) fn status(&self) -> KeyStatus {
         let cached = self.cached();
-        KeyStatus { issuer: self.issuer.name.clone(), fetched: cached.fetched, trouble: cached.trouble }
+        KeyStatus { issuer: self.issuer.name.to_string(), fetched: cached.fetched, trouble: cached.trouble }
     }
 
     /// A set of keys that holds `kid`.
@@ -217,16 +225,18 @@ impl Source {
     }
 
     async fn load(&self) -> Result<KeySet, SourceError> {
-        if let Some(path) = &self.issuer.jwks_file {
-            return Ok(KeySet::parse(&read(path).await?)?);
-        }
-        let document = self.document("the discovery document", self.issuer.discovery_url()).await?;
-        let discovery = Discovery::parse(&document).ok_or(SourceError::NotDiscovery)?;
-        if discovery.issuer != self.issuer.url {
+        let fetch = match &self.origin {
+            Origin::File(path) => return Ok(KeySet::parse(&read(path).await?, &self.issuer.algorithms)?),
+            Origin::Network(fetch) => fetch,
+        };
+        let found = document(fetch, "the discovery document", self.issuer.discovery_url()).await?;
+        let discovery = Discovery::parse(&found).ok_or(SourceError::NotDiscovery)?;
+        if *discovery.issuer != *self.issuer.url {
             return Err(SourceError::OtherIssuer(cut(&discovery.issuer)));
         }
         self.admit(&discovery.jwks_uri)?;
-        Ok(KeySet::parse(&self.document("the key set", discovery.jwks_uri).await?)?)
+        let set = document(fetch, "the key set", discovery.jwks_uri).await?;
+        Ok(KeySet::parse(&set, &self.issuer.algorithms)?)
     }
 
     /// The keys must lie on the issuer's own host and port, or on a host that configuration lists.
@@ -243,13 +253,13 @@ impl Source {
             Err(SourceError::OtherHost(cut(host)))
         }
     }
+}
 
-    async fn document(&self, what: &'static str, url: String) -> Result<Vec<u8>, SourceError> {
-        let answer = self.fetch.send(Call::get(url).accept_json()).await?;
-        match answer.status() {
-            200 => Ok(answer.body().to_vec()),
-            status => Err(SourceError::Status { what, status }),
-        }
+async fn document(fetch: &Fetch, what: &'static str, url: String) -> Result<Vec<u8>, SourceError> {
+    let answer = fetch.send(Call::get(url).accept_json()).await?;
+    match answer.status() {
+        200 => Ok(answer.body().to_vec()),
+        status => Err(SourceError::Status { what, status }),
     }
 }
 

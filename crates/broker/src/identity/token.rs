@@ -29,6 +29,7 @@ pub struct Unverified<'a> {
     claims: Claims,
     /// Where the signed part ends, and the signature's part follows after a dot.
     signed: usize,
+    signature: Vec<u8>,
 }
 
 /// What a header says.
@@ -71,11 +72,10 @@ impl<'a> Unverified<'a> {
             return Err(no("a header of at most 4096 bytes"));
         }
         let header = Header::parse(&decode(header)?)?;
-        // Only checked here: a signature that is written in two ways would be two tokens.
-        decode(signature)?;
         let claims = Claims::parse(&decode(payload)?)
             .map_err(|e| no("claims in one JSON object").seeing_text(&e.to_string()))?;
-        Ok(Unverified { compact, header, claims, signed: compact.len() - signature.len() - 1 })
+        let signed = compact.len() - signature.len() - 1;
+        Ok(Unverified { compact, header, claims, signed, signature: decode(signature)? })
     }
 
     /// The header.
@@ -116,8 +116,13 @@ impl<'a> Unverified<'a> {
         &self.compact.as_bytes()[..self.signed]
     }
 
-    /// The signature, as sent.
-    pub(crate) fn signature(&self) -> &'a str {
+    /// The signature.
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The signature as sent.
+    pub(crate) fn written_signature(&self) -> &'a str {
         &self.compact[self.signed + 1..]
     }
 

@@ -5,6 +5,7 @@
 //! was found right, but for the issuer as a key into the configured map.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::issuer::{self, Issuer, IssuerConfig, IssuerError};
 use super::rejection::{Code, Rejection};
-use super::source::{KeyStatus, NoKey, Source};
+use super::source::{KeyStatus, NoKey, Origin, Source};
 use super::token::Unverified;
 use super::{Identity, TokenId, Verified};
 use crate::claims::Claims;
@@ -29,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Verifies tokens of the configured issuers.
 pub struct Verifier {
     /// By the name that tokens give, byte by byte.
-    sources: HashMap<String, Arc<Source>>,
+    sources: HashMap<Arc<str>, Arc<Source>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,12 +53,15 @@ impl Verifier {
         let mut clients = HashMap::new();
         let mut sources = HashMap::new();
         for (url, issuer) in issuer::map(configs, audience)? {
-            let key = (issuer.internal, issuer.ca_file.clone());
-            let fetch = match clients.get(&key) {
-                Some(fetch) => Fetch::clone(fetch),
-                None => clients.entry(key).or_insert(client(&issuer)?).clone(),
+            let origin = match &issuer.jwks_file {
+                Some(path) => Origin::File(path.clone()),
+                // A client costs the reading of all the system's certificate authorities: one for all alike.
+                None => match clients.entry((issuer.internal, issuer.ca_file.clone())) {
+                    Entry::Occupied(known) => Origin::Network(Fetch::clone(known.get())),
+                    Entry::Vacant(place) => Origin::Network(place.insert(client(&issuer)?).clone()),
+                },
             };
-            sources.insert(url, Arc::new(Source::new(issuer, fetch, Arc::clone(&clock))));
+            sources.insert(url, Arc::new(Source::new(issuer, origin, Arc::clone(&clock))));
         }
         Ok(Verifier { sources, clock })
     }
@@ -84,8 +88,8 @@ impl Verifier {
             return Err(Rejection::new(Code::Header, "header.typ", format!("`{}`", issuer.token_type))
                 .seeing_text(header.kind.as_deref().unwrap_or_default()));
         }
-        let keys = source.keys_with(&header.kid).await.map_err(|why| no_key(why, issuer, &header.kid))?;
-        let key = keys.get(&header.kid).ok_or_else(|| no_key(NoKey::Unknown, issuer, &header.kid))?;
+        let keys = source.keys_with(&header.kid).await.map_err(|why| no_key(&why, issuer, &header.kid))?;
+        let key = keys.get(&header.kid).ok_or_else(|| no_key(&NoKey::Unknown, issuer, &header.kid))?;
         if !key.fits(header.algorithm) {
             return Err(Rejection::new(
                 Code::Algorithm,
@@ -94,7 +98,7 @@ impl Verifier {
             )
             .seeing_text(header.algorithm.name()));
         }
-        if !key.verifies(header.algorithm, token.signed(), token.signature()) {
+        if !key.verifies(&token) {
             return Err(Rejection::new(Code::Signature, "token", "signed by its issuer"));
         }
         let signed = token.signed();
@@ -133,7 +137,7 @@ impl Verifier {
 }
 
 fn client(issuer: &Issuer) -> Result<Fetch, IssuerError> {
-    let no = |what: String| IssuerError { name: issuer.name.clone(), what };
+    let no = |what: String| IssuerError { name: issuer.name.to_string(), what };
     let mut options = Options::new(if issuer.internal { Guard::Internal } else { Guard::Public });
     if let Some(path) = &issuer.ca_file {
         let pem = std::fs::read(path).map_err(|e| no(format!("`ca_file`: {}: {e}", path.display())))?;
@@ -142,7 +146,7 @@ fn client(issuer: &Issuer) -> Result<Fetch, IssuerError> {
     Fetch::new(&options).map_err(|e| no(e.to_string()))
 }
 
-fn no_key(why: NoKey, issuer: &Issuer, kid: &str) -> Rejection {
+fn no_key(why: &NoKey, issuer: &Issuer, kid: &str) -> Rejection {
     let (code, wanted) = match why {
         NoKey::Unknown => (Code::UnknownKey, format!("a key of `{}`", issuer.url)),
         NoKey::Unavailable => {
@@ -179,16 +183,17 @@ fn accept(issuer: &Issuer, claims: Claims, signed: &[u8], now: Timestamp) -> Res
         let wanted = format!("1 to {} seconds after `iat`", issuer.max_life_s);
         return Err(Rejection::new(Code::TooLongLived, "exp", wanted).seeing_text(&format!("{life} seconds")));
     }
-    let subject = issuer.platform.subject(&claims).map_err(|mismatch| {
-        Rejection::new(Code::Subject, mismatch.claim, mismatch.wanted).seeing(mismatch.seen.as_ref())
-    })?;
+    if let Err(mismatch) = issuer.platform.subject(&claims) {
+        return Err(
+            Rejection::new(Code::Subject, mismatch.claim, mismatch.wanted).seeing(mismatch.seen.as_ref())
+        );
+    }
     let token_id = TokenId::of(&claims, signed)?;
     let instant = |second| Timestamp::from_second(second).expect("the times are in the sane range");
     Ok(Identity::assemble(Verified {
-        issuer: issuer.name.clone(),
-        issuer_url: issuer.url.clone(),
+        issuer: Arc::clone(&issuer.name),
+        issuer_url: Arc::clone(&issuer.url),
         platform: issuer.platform,
-        subject,
         token_id,
         expires: instant(exp),
         keep_until: instant(exp + issuer.leeway_s + 1),

@@ -51,7 +51,7 @@ impl Platform for AzureDevOps {
         &["rpo_ref", "rpo_ver", "rpo_uri"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let (last, rest) = match (sub.strip_prefix("sc://"), sub.strip_prefix("p://")) {
             (Some(rest), _) => ("service_connection", rest),

@@ -52,7 +52,7 @@ impl Platform for Bitbucket {
         &["deploymentEnvironmentUuid"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let parts: Vec<&str> = sub.split(':').collect();
         let (repository, environment, step) = match parts[..] {

@@ -53,32 +53,29 @@ impl Platform for Buildkite {
         &["cluster_id", "queue_id"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
-        let known = |sub: &str| {
+        let known = |sub: &'a str| {
             let rest = sub.strip_prefix("organization:")?;
             let (organisation, rest) = rest.split_once(":pipeline:")?;
             let (pipeline, rest) = rest.split_once(":ref:")?;
             // A reference may hold anything a branch's name may: what follows is found from the end.
             let (rest, step) = rest.rsplit_once(":step:")?;
             let (reference, commit) = rest.rsplit_once(":commit:")?;
-            Some(
-                [
-                    ("organisation", organisation),
-                    ("pipeline", pipeline),
-                    ("ref", reference),
-                    ("commit", commit),
-                    ("step", step),
-                ]
-                .map(|(name, value)| (name, value.to_owned())),
-            )
+            Some([
+                ("organisation", organisation),
+                ("pipeline", pipeline),
+                ("ref", reference),
+                ("commit", commit),
+                ("step", step),
+            ])
         };
         let Some(fields) = known(sub) else { return Ok(Subject::Custom) };
-        let [(_, organisation), (_, pipeline), _, (_, commit), _] = &fields;
+        let [(_, organisation), (_, pipeline), _, (_, commit), _] = fields;
         agree(claims, "organization_slug", organisation)?;
         agree(claims, "pipeline_slug", pipeline)?;
         agree(claims, "build_commit", commit)?;
-        Ok(Subject::known(fields.each_ref().map(|(name, value)| (*name, value.as_str()))))
+        Ok(Subject::known(fields))
     }
 
     fn who(&self, claims: &Claims) -> Who {

@@ -53,7 +53,7 @@ impl Platform for CircleCi {
         &["oidc.circleci.com/context-ids"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let malformed = || Mismatch {
             claim: "sub",

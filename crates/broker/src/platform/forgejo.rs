@@ -47,7 +47,7 @@ impl Platform for Forgejo {
         &["ref_protected"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let Some((project, tail)) = sub.strip_prefix("repo:").and_then(|rest| rest.split_once(':')) else {
             return Ok(Subject::Custom);

@@ -38,7 +38,7 @@ impl Platform for Generic {
         &[Binding { claims: &["sub"], reach: Reach::Project }]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         required(claims, "sub").map(|_| Subject::Custom)
     }
 

@@ -73,7 +73,7 @@ impl Platform for Github {
         &["ref_protected", "environment"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         required(claims, "event_name")?;
         subject(claims)
     }
@@ -143,7 +143,7 @@ pub(super) async fn request(
     super::answer::token(http, call, "value").await.map(Some)
 }
 
-fn subject(claims: &Claims) -> Result<Subject, Mismatch> {
+fn subject(claims: &Claims) -> Result<Subject<'_>, Mismatch> {
     let sub = required(claims, "sub")?;
     let Some(rest) = sub.strip_prefix("repo:") else { return Ok(Subject::Custom) };
     let malformed =
@@ -156,7 +156,10 @@ fn subject(claims: &Claims) -> Result<Subject, Mismatch> {
         return Err(malformed());
     }
     agree(claims, "repository_owner", owner)?;
-    agree(claims, "repository", &format!("{owner}/{repository}"))?;
+    let is_both = |full: &str| full.split_once('/') == Some((owner, repository));
+    if !claims.text("repository").is_some_and(is_both) {
+        agree(claims, "repository", &format!("{owner}/{repository}"))?;
+    }
     let mut fields = vec![field("owner", owner), field("repository", repository)];
     if let (Some(owner_id), Some(repository_id)) = (owner_id, repository_id) {
         agree(claims, "repository_owner_id", owner_id)?;
@@ -169,7 +172,7 @@ fn subject(claims: &Claims) -> Result<Subject, Mismatch> {
 }
 
 /// The part after the repository; `None` if it is not one of GitHub's own.
-pub(super) fn context(claims: &Claims, tail: &str) -> Result<Option<Field>, Mismatch> {
+pub(super) fn context<'a>(claims: &'a Claims, tail: &'a str) -> Result<Option<Field<'a>>, Mismatch> {
     if tail == "pull_request" {
         let event = required(claims, "event_name")?;
         return if event.starts_with("pull_request") {
@@ -192,9 +195,13 @@ pub(super) fn context(claims: &Claims, tail: &str) -> Result<Option<Field>, Mism
     if value.is_empty() || value.contains(':') {
         return Ok(None);
     }
-    let value = value.replace("%3A", ":");
-    agree(claims, claim, &value)?;
-    Ok(Some(field(name, &value)))
+    if value.contains("%3A") {
+        let value = value.replace("%3A", ":");
+        agree(claims, claim, &value)?;
+        return Ok(Some(Field { name, value: value.into() }));
+    }
+    agree(claims, claim, value)?;
+    Ok(Some(field(name, value)))
 }
 
 /// `name` or `name@id`. Names have no `@`, ids are digits.
@@ -208,6 +215,6 @@ fn name_and_id(text: &str) -> Option<(&str, Option<&str>)> {
     (named && numbered).then_some((name, id))
 }
 
-fn field(name: &'static str, value: &str) -> Field {
-    Field { name, value: value.to_owned() }
+fn field<'a>(name: &'static str, value: &'a str) -> Field<'a> {
+    Field { name, value: value.into() }
 }

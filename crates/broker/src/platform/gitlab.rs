@@ -72,7 +72,7 @@ impl Platform for Gitlab {
         &["ref_protected", "environment_protected"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         required(claims, "pipeline_source")?;
         let sub = required(claims, "sub")?;
         if let Some(rest) = sub.strip_prefix("project_id:") {

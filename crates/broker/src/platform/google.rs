@@ -53,7 +53,7 @@ impl Platform for Google {
         ]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         if sub.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Subject::known([("account", sub)]));

@@ -34,7 +34,7 @@ impl Platform for Jenkins {
         &[Binding { claims: &["sub"], reach: Reach::Project }]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         required(claims, "sub").map(|sub| Subject::known([("job", sub)]))
     }
 

@@ -52,7 +52,7 @@ impl Platform for Kubernetes {
         &[Binding { claims: &[UID], reach: Reach::Project }]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let Some((namespace, name)) =
             sub.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))

@@ -100,7 +100,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
     /// # Errors
     /// The subject says something else than the claims, or claims that the platform always gives are missing: the
     /// token is refused.
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch>;
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch>;
 
     /// Why a stranger may be behind this token. Empty for most.
     fn hazards(&self, _: &Claims) -> Vec<Hazard> {

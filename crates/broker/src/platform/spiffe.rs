@@ -42,7 +42,7 @@ impl Platform for Spiffe {
         &[Binding { claims: &["sub"], reach: Reach::Project }]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         match id(sub) {
             Some((domain, path)) => Ok(Subject::known([("trust_domain", domain), ("path", path)])),

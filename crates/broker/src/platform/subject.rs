@@ -3,42 +3,42 @@
 //! A subject is never compared as a whole: names joined by separators can be made to collide. Each platform's grammar
 //! gives fields, and each field must equal the claim that says the same.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::claims::Claims;
 
 /// What a subject says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub enum Subject<'a> {
     /// In one of the platform's own forms.
-    Known(Vec<Field>),
+    Known(Vec<Field<'a>>),
     /// In a form that users of the platform define.
     Custom,
 }
 
 /// One field of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct Field<'a> {
     /// Its name.
     pub name: &'static str,
     /// Its value, escapes undone.
-    pub value: String,
+    pub value: Cow<'a, str>,
 }
 
-impl Subject {
+impl<'a> Subject<'a> {
     /// The field of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         match self {
-            Subject::Known(fields) => {
-                fields.iter().find(|field| field.name == name).map(|it| it.value.as_str())
-            }
+            Subject::Known(fields) => fields.iter().find(|field| field.name == name).map(|it| &*it.value),
             Subject::Custom => None,
         }
     }
 
     /// A subject of these fields.
-    pub(crate) fn known<const N: usize>(fields: [(&'static str, &str); N]) -> Subject {
-        let field = |(name, value): (&'static str, &str)| Field { name, value: value.to_owned() };
+    pub(crate) fn known<const N: usize>(fields: [(&'static str, &'a str); N]) -> Subject<'a> {
+        let field = |(name, value)| Field { name, value: Cow::Borrowed(value) };
         Subject::Known(fields.map(field).into())
     }
 }

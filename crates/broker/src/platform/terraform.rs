@@ -54,7 +54,7 @@ impl Platform for Terraform {
         &["terraform_run_phase"]
     }
 
-    fn subject(&self, claims: &Claims) -> Result<Subject, Mismatch> {
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Subject<'a>, Mismatch> {
         let sub = required(claims, "sub")?;
         let Some(rest) = sub.strip_prefix("organization:") else { return Ok(Subject::Custom) };
         let parts: Vec<&str> = rest.split(':').collect();

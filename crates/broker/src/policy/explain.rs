@@ -179,10 +179,10 @@ impl Config {
             }
         }
         let leeway = i64::try_from(issuer.leeway.seconds()).unwrap_or_default();
-        if let Some(end) = claims.get("exp").and_then(Value::as_i64) {
-            if end.saturating_add(leeway) <= now.as_second() {
-                no("exp", format!("an instant after {now}"), Some(instant(end)));
-            }
+        if let Some(end) = claims.get("exp").and_then(Value::as_i64)
+            && end.saturating_add(leeway) <= now.as_second()
+        {
+            no("exp", format!("an instant after {now}"), Some(instant(end)));
         }
         steps
     }

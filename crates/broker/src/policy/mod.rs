@@ -2,7 +2,7 @@
 //!
 //! `docs/policy.md` is the rule in words, and a plain evaluator written from it stands among the tests. A [`Policy`] is
 //! checked when it is built; after that nobody checks again. [`Policy::decide`] is the one way to a
-//! [`Grant`](grant::Grant), and only a verified identity goes in.
+//! [`Grant`], and only a verified identity goes in.
 
 mod build;
 pub mod cases;

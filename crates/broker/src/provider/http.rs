@@ -45,9 +45,7 @@ impl Reach {
         let wrong = |what: String| SettingsError::new(format!("{at}.ca_file"), what);
         let ca_pem = match &self.ca_file {
             None => None,
-            Some(path) => {
-                Some(std::fs::read(path).map_err(|e| wrong(format!("{}: {e}", path.display())))?)
-            }
+            Some(path) => Some(std::fs::read(path).map_err(|e| wrong(format!("{}: {e}", path.display())))?),
         };
         let options = Options {
             guard: if self.internal { Guard::Internal } else { Guard::Public },
@@ -208,7 +206,8 @@ mod tests {
     #[test]
     fn words_tell_no_token_and_stay_on_a_line() {
         let sent = secret::password(40);
-        let said = format!("bad\nassertion {} and eyJhbGciOi.x.y{}", sent.expose_text().unwrap(), "z".repeat(4000));
+        let said =
+            format!("bad\nassertion {} and eyJhbGciOi.x.y{}", sent.expose_text().unwrap(), "z".repeat(4000));
         let words = Words::of(&said, &[&sent]).to_string();
         assert_eq!(words, "bad assertion (hidden) and (hidden)");
         assert_eq!(Words::of("", &[]).to_string(), "(no words)");
@@ -221,7 +220,14 @@ mod tests {
         let inside = Reach { internal: true, ..Reach::default() };
         assert_eq!(outside.base("u", "https://v.example:8200/").unwrap(), "https://v.example:8200");
         assert_eq!(inside.base("u", "http://127.0.0.1:8200").unwrap(), "http://127.0.0.1:8200");
-        for bad in ["http://v.example", "https://u@v.example", "https://v.example/?q", "https://v/#f", "v.example", "ftp://v"] {
+        for bad in [
+            "http://v.example",
+            "https://u@v.example",
+            "https://v.example/?q",
+            "https://v/#f",
+            "v.example",
+            "ftp://v",
+        ] {
             assert!(outside.base("u", bad).is_err(), "{bad}");
         }
     }

@@ -6,9 +6,13 @@
 //! Every operation may be repeated: it may have happened before, with its answer lost.
 
 pub mod aws;
+mod database;
 mod exec;
 pub mod http;
+mod mysql;
+mod postgres;
 pub mod publish;
+mod redis;
 mod revocation_file;
 mod ssh;
 mod template;
@@ -48,6 +52,9 @@ pub struct Kind {
 
 /// Every kind of provider, in the order the help lists them.
 pub static KINDS: &[&Kind] = &[
+    &postgres::KIND,
+    &mysql::KIND,
+    &redis::KIND,
     &ssh::KIND,
     &x509::KIND,
     &aws::KIND,
@@ -347,5 +354,47 @@ pub trait Provider: Send + Sync {
 impl fmt::Debug for dyn Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provider").field("abilities", &self.abilities()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Gives every secret the same text, or none.
+    struct Source(Option<&'static str>);
+
+    impl SecretSource for Source {
+        fn read(&self, _: &Value) -> Result<Secret, String> {
+            self.0
+                .map(|text| Secret::text(text.to_owned()))
+                .ok_or_else(|| "there are no secrets here".to_owned())
+        }
+    }
+
+    fn yaml(text: &str) -> Value {
+        serde_yaml::from_str(text).expect(text)
+    }
+
+    #[test]
+    fn every_kind_shows_how_it_is_configured() {
+        let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        for kind in KINDS {
+            let (name, value) = (kind.name, yaml(kind.example));
+            assert!(!kind.about.is_empty() && !kind.about.ends_with('.'), "{name}");
+            let build = |secrets| (kind.build)(&Settings { name, value: &value, secrets });
+            // The example may name secrets and files that are not here; nothing else is wrong with it.
+            if let Err(error) = build(&Source(None)) {
+                let is_elsewhere = ["there are no secrets here", "No such file"];
+                assert!(is_elsewhere.iter().any(|words| error.what.contains(words)), "{name}: {error}");
+            }
+            // With a secret of the wrong kind it may still not build.
+            if let Ok(provider) = build(&Source(Some("x"))) {
+                provider.validate(&yaml(kind.parameters)).expect(name);
+            }
+        }
     }
 }

@@ -148,7 +148,8 @@ impl Running {
     /// Stops: no new requests; those under way and the reaper's calls come to their end, as far as time allows; then the
     /// audit log is closed and the store.
     pub async fn stop(mut self) {
-        drop(self.stop.send(true));
+        // Without a receiver everything has stopped already.
+        let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
         self.store.close().await;
         // The ledger's thread holds the recorder until the broker is gone.

@@ -329,6 +329,8 @@ pub struct RevokeAnswer {
     pub id: String,
     /// `revoked`, `expired`, or `revoking` when its target has not confirmed yet; that is tried until it does.
     pub state: String,
+    /// Whether its target can end it at all before it expires.
+    pub revocable: bool,
     /// If the credential still works: until when at most, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
@@ -339,6 +341,7 @@ impl From<GivenBack> for RevokeAnswer {
         RevokeAnswer {
             id: done.lease.to_string(),
             state: done.state.as_str().to_owned(),
+            revocable: done.revocable,
             until: done.until.map(|until| until.to_string()),
         }
     }

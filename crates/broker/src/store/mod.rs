@@ -270,8 +270,8 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`].
     async fn counts(&self) -> Result<Counts, StoreError>;
 
-    /// Leases that are `Revoking` since `since` or longer, by provider; without those whose own end is awaited because
-    /// they cannot be ended before.
+    /// Leases that are to be revoked since `since` or longer, tried or not, by provider; without those whose own end is
+    /// awaited because they cannot be ended before.
     ///
     /// # Errors
     /// See [`StoreError`].

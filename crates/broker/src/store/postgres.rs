@@ -9,8 +9,13 @@
 //! `sslrootcert=FILE`, `options=-csearch_path=NAME`.
 
 mod begin;
+#[allow(clippy::duplicate_mod, reason = "one text for two databases")]
+#[path = "many.rs"]
+mod many;
+#[allow(clippy::duplicate_mod, reason = "one text for two databases")]
 #[path = "ops.rs"]
 mod ops;
+mod transaction;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -20,11 +25,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection as Connection, Postgres as Database, Row as _,
-};
+use sqlx::{ConnectOptions as _, PgConnection as Connection, Postgres as Database, Row as _};
 
 use self::begin::Begun;
+use self::transaction::{Failure, fault, is_lost, pause, transaction};
 use super::row::{self, Beginning};
 use super::{BeginError, Counts, Filter, Overdue, Store, StoreError, Want, migrations};
 use crate::lease::{HandleHash, Hold, HoldId, Intent, Lease, LeaseId, Reason, State};
@@ -190,65 +194,6 @@ async fn make_durable(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query(text).execute(conn).await.map(drop)
 }
 
-enum Failure {
-    /// Nothing was done.
-    Undone(sqlx::Error),
-    /// It may have been done.
-    InDoubt(sqlx::Error),
-}
-
-async fn transaction<A, T>(
-    conn: &mut Connection,
-    first: &str,
-    args: &A,
-    operation: Operation<A, T>,
-) -> Result<T, Failure> {
-    let first = sqlx::AssertSqlSafe(first.to_owned());
-    let mut transaction = conn.begin_with(first).await.map_err(Failure::Undone)?;
-    let said = operation(&mut transaction, args).await.map_err(Failure::Undone)?;
-    // Stop here: nothing happened. Stop during the commit: all of it or nothing.
-    transaction.commit().await.map_err(|error| match error.as_database_error() {
-        Some(_) => Failure::Undone(error),
-        None => Failure::InDoubt(error),
-    })?;
-    Ok(said)
-}
-
-/// Did it lose against another transaction, so that it can be run again?
-fn is_lost(error: &sqlx::Error) -> bool {
-    // serialization_failure, deadlock_detected
-    let code = error.as_database_error().and_then(|it| it.code());
-    matches!(code.as_deref(), Some("40001" | "40P01"))
-}
-
-/// A few milliseconds, longer each time, not the same for all.
-async fn pause(attempt: u32) {
-    let [random] = crate::secret::random::<1>();
-    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * (1 + u64::from(random) / 16))).await;
-}
-
-/// What an error means, when nothing was committed.
-fn fault(error: &sqlx::Error) -> StoreError {
-    if let Some(known) = row::common(error) {
-        return known;
-    }
-    let text = error.to_string();
-    let Some(code) = error.as_database_error().and_then(|it| it.code()) else {
-        return StoreError::Unavailable(text);
-    };
-    match &*code {
-        "23505" => StoreError::Damaged(format!("a lease of this id or handle exists already: {text}")),
-        "25006" => StoreError::Unavailable("the server only reads (a standby?)".into()),
-        "53100" => StoreError::Unavailable("the server's disk is full".into()),
-        "57014" => StoreError::Unavailable("the server took too long".into()),
-        "55P03" => StoreError::Unavailable("others held what was needed for too long".into()),
-        "42P01" | "42703" => StoreError::Damaged(format!("a table or column is gone: {text}")),
-        // data_corrupted, index_corrupted
-        "XX001" | "XX002" => StoreError::Damaged(format!("the server found its files damaged: {text}")),
-        _ => StoreError::Unavailable(text),
-    }
-}
-
 /// Runs one of [`ops`] by the given method, with arguments that it owns.
 macro_rules! run {
     ($store:ident.once, $args:expr, |$conn:ident, $bound:pat_param| $call:expr) => {
@@ -331,7 +276,7 @@ impl Store for Postgres {
         now: Timestamp,
     ) -> Result<Vec<LeaseId>, StoreError> {
         run!(self.once, (filter.clone(), reason, now), |conn, (filter, reason, now)| {
-            ops::revoke(conn, filter, *reason, *now)
+            many::revoke(conn, filter, *reason, *now)
         })
     }
 
@@ -342,9 +287,9 @@ impl Store for Postgres {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<Lease>, StoreError> {
-        let args = (worker.to_owned(), ops::wants(wants), now, until);
+        let args = (worker.to_owned(), many::wants(wants), now, until);
         run!(self.whole, args, |conn, (worker, wants, now, until)| {
-            ops::claim(conn, worker, wants, *now, *until)
+            many::claim(conn, worker, wants, *now, *until)
         })
     }
 
@@ -384,7 +329,7 @@ impl Store for Postgres {
     }
 
     async fn wake(&self, filter: &Filter, now: Timestamp) -> Result<u64, StoreError> {
-        run!(self.once, (filter.clone(), now), |conn, (filter, now)| ops::wake(conn, filter, *now))
+        run!(self.once, (filter.clone(), now), |conn, (filter, now)| many::wake(conn, filter, *now))
     }
 
     async fn list(
@@ -394,30 +339,30 @@ impl Store for Postgres {
         most: u32,
     ) -> Result<Vec<Lease>, StoreError> {
         run!(self.read, (filter.clone(), after, most), |conn, (filter, after, most)| {
-            ops::list(conn, filter, *after, *most)
+            many::list(conn, filter, *after, *most)
         })
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        run!(self.read, (), |conn, ()| ops::counts(conn))
+        run!(self.read, (), |conn, ()| many::counts(conn))
     }
 
     async fn overdue(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Overdue>, StoreError> {
-        run!(self.read, (since, now), |conn, (since, now)| ops::overdue(conn, *since, *now))
+        run!(self.read, (since, now), |conn, (since, now)| many::overdue(conn, *since, *now))
     }
 
     async fn hold(&self, hold: &Hold) -> Result<(), StoreError> {
         // Waits for whoever is beginning a lease, and lets nobody begin one before the hold is there.
         let first = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}, 0)");
-        self.whole(first, hold.clone(), |conn, hold| Box::pin(ops::insert_hold(conn, hold))).await
+        self.whole(first, hold.clone(), |conn, hold| Box::pin(many::insert_hold(conn, hold))).await
     }
 
     async fn release(&self, id: HoldId) -> Result<bool, StoreError> {
-        run!(self.once, id, |conn, id| ops::release(conn, *id))
+        run!(self.once, id, |conn, id| many::release(conn, *id))
     }
 
     async fn holds(&self, now: Timestamp) -> Result<Vec<Hold>, StoreError> {
-        run!(self.read, now, |conn, now| ops::holds(conn, *now))
+        run!(self.read, now, |conn, now| many::holds(conn, *now))
     }
 
     async fn purge(&self, now: Timestamp, closed_before: Timestamp) -> Result<u64, StoreError> {
@@ -425,9 +370,9 @@ impl Store for Postgres {
         loop {
             let args = (now, closed_before);
             let (leases, rows) =
-                run!(self.whole, args, |conn, (now, before)| ops::purge(conn, *now, *before))?;
+                run!(self.whole, args, |conn, (now, before)| many::purge(conn, *now, *before))?;
             gone += leases;
-            if rows < ops::PURGE as u64 {
+            if rows < many::PURGE as u64 {
                 return Ok(gone);
             }
         }

@@ -1,12 +1,16 @@
 //! Leases in a SQLite file: one broker, nothing to install.
 //!
 //! All writing goes through one task, which runs whatever waits in one transaction and answers when it is synced to the
-//! disk; see [`writer`]. Reading has connections of its own and is not held up by that (write-ahead log).
+//! disk; see `writer`. Reading has connections of its own and is not held up by that (write-ahead log).
 //!
 //! The file and its log are readable by their owner alone.
 
 mod begin;
 mod file;
+#[allow(clippy::duplicate_mod, reason = "one text for two databases")]
+#[path = "many.rs"]
+mod many;
+#[allow(clippy::duplicate_mod, reason = "one text for two databases")]
 #[path = "ops.rs"]
 mod ops;
 mod writer;
@@ -32,6 +36,11 @@ use crate::lease::{HandleHash, Hold, HoldId, Intent, Lease, LeaseId, Reason, Sta
 const SKIP_LOCKED: &str = "";
 /// How long another process may hold the file before an operation fails.
 const BUSY: Duration = Duration::from_secs(5);
+/// At so many pages (64 MB) the log is carried over into the file by whoever commits. That costs two syncs, and a page
+/// that was changed often is carried over once: an eighth less is written than with SQLite's default of 1000.
+const CARRY_OVER_PAGES: &str = "16384";
+/// Memory for pages of the writer's connection, in KiB below zero: the upper parts of all indexes of 100,000 leases.
+const WRITER_CACHE: &str = "-16384";
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Statements whose compiled form is kept, for each connection.
@@ -53,11 +62,12 @@ impl Sqlite {
     pub async fn open(path: &Path) -> Result<Sqlite, StoreError> {
         file::prepare(path)?;
         let options = options(path);
-        let mut conn = options.connect().await.map_err(|e| fault(&e))?;
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let mut conn = writing.connect().await.map_err(|e| fault(&e))?;
         file::check(&mut conn, path).await?;
         migrations::run(&migrations::SQLITE, &mut conn).await.map_err(|e| migrations::fault(e, fault))?;
-        let readers = readers(options.clone()).await?;
-        Ok(Sqlite { readers, writer: Some(Writer::start(conn, options)) })
+        let readers = readers(options).await?;
+        Ok(Sqlite { readers, writer: Some(Writer::start(conn, writing)) })
     }
 
     /// Opens the file for reading only: whatever would write is refused.
@@ -96,6 +106,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
+        .pragma("wal_autocheckpoint", CARRY_OVER_PAGES)
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
 }
@@ -212,7 +223,7 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeaseId>, StoreError> {
         write!(self, (filter.clone(), reason, now), |conn, (filter, reason, now)| {
-            ops::revoke(conn, filter, *reason, *now)
+            many::revoke(conn, filter, *reason, *now)
         })
     }
 
@@ -223,9 +234,9 @@ impl Store for Sqlite {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<Lease>, StoreError> {
-        let args = (worker.to_owned(), ops::wants(wants), now, until);
+        let args = (worker.to_owned(), many::wants(wants), now, until);
         write!(self, args, |conn, (worker, wants, now, until)| {
-            ops::claim(conn, worker, wants, *now, *until)
+            many::claim(conn, worker, wants, *now, *until)
         })
     }
 
@@ -263,7 +274,7 @@ impl Store for Sqlite {
     }
 
     async fn wake(&self, filter: &Filter, now: Timestamp) -> Result<u64, StoreError> {
-        write!(self, (filter.clone(), now), |conn, (filter, now)| ops::wake(conn, filter, *now))
+        write!(self, (filter.clone(), now), |conn, (filter, now)| many::wake(conn, filter, *now))
     }
 
     async fn list(
@@ -272,36 +283,36 @@ impl Store for Sqlite {
         after: Option<LeaseId>,
         most: u32,
     ) -> Result<Vec<Lease>, StoreError> {
-        ops::list(&mut *self.reader().await?, filter, after, most).await.map_err(|e| fault(&e))
+        many::list(&mut *self.reader().await?, filter, after, most).await.map_err(|e| fault(&e))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        ops::counts(&mut *self.reader().await?).await.map_err(|e| fault(&e))
+        many::counts(&mut *self.reader().await?).await.map_err(|e| fault(&e))
     }
 
     async fn overdue(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Overdue>, StoreError> {
-        ops::overdue(&mut *self.reader().await?, since, now).await.map_err(|e| fault(&e))
+        many::overdue(&mut *self.reader().await?, since, now).await.map_err(|e| fault(&e))
     }
 
     async fn hold(&self, hold: &Hold) -> Result<(), StoreError> {
-        write!(self, hold.clone(), |conn, hold| ops::insert_hold(conn, hold))
+        write!(self, hold.clone(), |conn, hold| many::insert_hold(conn, hold))
     }
 
     async fn release(&self, id: HoldId) -> Result<bool, StoreError> {
-        write!(self, id, |conn, id| ops::release(conn, *id))
+        write!(self, id, |conn, id| many::release(conn, *id))
     }
 
     async fn holds(&self, now: Timestamp) -> Result<Vec<Hold>, StoreError> {
-        ops::holds(&mut *self.reader().await?, now).await.map_err(|e| fault(&e))
+        many::holds(&mut *self.reader().await?, now).await.map_err(|e| fault(&e))
     }
 
     async fn purge(&self, now: Timestamp, closed_before: Timestamp) -> Result<u64, StoreError> {
         let mut gone = 0;
         loop {
             let args = (now, closed_before);
-            let (leases, rows) = write!(self, args, |conn, (now, before)| ops::purge(conn, *now, *before))?;
+            let (leases, rows) = write!(self, args, |conn, (now, before)| many::purge(conn, *now, *before))?;
             gone += leases;
-            if rows < ops::PURGE as u64 {
+            if rows < many::PURGE as u64 {
                 return Ok(gone);
             }
         }

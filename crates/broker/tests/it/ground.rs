@@ -82,8 +82,24 @@ impl Asking {
         self
     }
 
+    /// With a token for the target.
+    #[must_use]
+    pub(crate) fn bringing(mut self, token: Secret) -> Asking {
+        self.target_token = Some(token);
+        self
+    }
+
     /// Asks.
     pub(crate) async fn issue(&self, provider: &dyn Provider) -> Result<Issued, ProviderError> {
+        self.issue_noting(provider, &Kept::default()).await
+    }
+
+    /// Asks, and sees what is noted.
+    pub(crate) async fn issue_noting(
+        &self,
+        provider: &dyn Provider,
+        kept: &Kept,
+    ) -> Result<Issued, ProviderError> {
         provider.validate(&self.parameters).expect("parameters that a role may have");
         let request = Request {
             lease: self.lease,
@@ -96,7 +112,7 @@ impl Asking {
             now: self.now,
             expires: self.ttl.after(self.now),
         };
-        provider.issue(&request, &Kept::default()).await
+        provider.issue(&request, kept).await
     }
 
     /// Gives back.

@@ -2,6 +2,7 @@
 
 pub(crate) mod about;
 pub(crate) mod audit;
+pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod explain;

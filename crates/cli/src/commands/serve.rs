@@ -26,15 +26,15 @@ const DEV_ADDRESS: &str = "127.0.0.1:8700";
 pub(crate) fn run(args: &Serve) -> anyhow::Result<Outcome> {
     harden();
     log(args)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async { if args.dev { dev(args).await } else { serve(args).await } })
 }
 
 /// The service's own log goes to standard error; it holds no secret and no claim's value that its owner may not see.
 fn log(args: &Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let done = match args.log_format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -53,7 +53,7 @@ async fn serve(args: &Serve) -> anyhow::Result<Outcome> {
     let around = Surroundings::new(secrets(&config), Arc::new(SystemClock));
     // Caught from here on: a signal during the start must not leave half of it.
     let (mut hangup, mut ends) = (catch(SignalKind::hangup())?, Ends::new()?);
-    let running = start(&config, around).await.with_context(|| args.config.display().to_string())?;
+    let running = start(&config, around).await?;
     if args.check {
         running.stop().await;
         print("the broker can start\n")?;
@@ -121,7 +121,9 @@ async fn dev(args: &Serve) -> anyhow::Result<Outcome> {
         None => DEV_ADDRESS.parse::<SocketAddr>().context("a constant")?,
     };
     if !listen.ip().is_loopback() || listen.port() == 0 {
-        bail!("--dev gives tokens to whoever asks: it listens on a loopback address, with a port of your choice");
+        bail!(
+            "--dev gives tokens to whoever asks: it listens on a loopback address, with a port of your choice"
+        );
     }
     let broker = format!("http://{listen}");
     let folder = tempfile::Builder::new().prefix("claviger-dev-").tempdir().context("no folder")?;

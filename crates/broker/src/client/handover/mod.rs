@@ -81,8 +81,11 @@ pub struct Way {
     /// What it does, in one sentence.
     pub about: &'static str,
     /// Makes the steps.
-    pub plan: fn(&[Variable], &Options, &dyn Env) -> Result<Vec<Step>, HandoverError>,
+    pub plan: Plan,
 }
+
+/// Makes the steps of a way.
+pub type Plan = fn(&[Variable], &Options, &dyn Env) -> Result<Vec<Step>, HandoverError>;
 
 /// What a way may need to know.
 #[derive(Debug, Clone, Default)]

@@ -112,10 +112,10 @@ fn may(config: &Value, name: &str, issuer: &str, claims: &Value, context: &Conte
         }
     }
     // 8
-    if let Some(until) = role.get("until").and_then(Value::as_str) {
-        if context.now >= until.parse().expect("an instant") {
-            return false;
-        }
+    if let Some(until) = role.get("until").and_then(Value::as_str)
+        && context.now >= until.parse().expect("an instant")
+    {
+        return false;
     }
     // 9
     let ceilings = config["ceilings"].as_array().cloned().unwrap_or_default();
@@ -239,10 +239,10 @@ prop_compose! {
                 role[name] = value;
             }
         }
-        if role.get("runner_environment").is_some() {
-            if let Some(wanted) = role["match"].as_object_mut() {
-                wanted.remove("runner_environment");
-            }
+        if role.get("runner_environment").is_some()
+            && let Some(wanted) = role["match"].as_object_mut()
+        {
+            wanted.remove("runner_environment");
         }
         role
     }

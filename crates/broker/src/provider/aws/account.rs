@@ -166,8 +166,7 @@ impl Credentials {
 /// Reads a token file, without the line end that some platforms write.
 async fn token_of(path: &std::path::Path) -> Result<Secret, ProviderError> {
     let read = tokio::fs::read(path).await;
-    let mut bytes =
-        read.map_err(|e| ProviderError::Misconfigured(format!("{}: {e}", path.display())))?;
+    let mut bytes = read.map_err(|e| ProviderError::Misconfigured(format!("{}: {e}", path.display())))?;
     bytes.truncate(bytes.trim_ascii_end().len());
     Ok(Secret::new(bytes))
 }

@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn own_addresses_keep_their_port() {
         let endpoint = Endpoint::at("sts", "us-east-1", "http://127.0.0.1:4566/").unwrap();
-        assert_eq!((endpoint.host.as_str(), endpoint.url.as_str()), ("127.0.0.1:4566", "http://127.0.0.1:4566"));
+        assert_eq!(
+            (endpoint.host.as_str(), endpoint.url.as_str()),
+            ("127.0.0.1:4566", "http://127.0.0.1:4566")
+        );
         assert!(Endpoint::at("sts", "us-east-1", "https://h/path").is_err());
     }
 }

@@ -95,7 +95,8 @@ pub(super) fn of_json(answer: &Answer, hidden: &[&Secret]) -> Failure {
 }
 
 fn of(status: u16, code: Option<&str>, message: &str, proof: Proof, hidden: &[&Secret]) -> Failure {
-    let is_word = |code: &&str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    let is_word =
+        |code: &&str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
     let Some(code) = code.filter(is_word) else {
         let what = format!("status {status}, without an error of AWS");
         let error = if status >= 500 || status == 429 {
@@ -119,8 +120,13 @@ fn classify(status: u16, code: &str, proof: Proof, words: String) -> (ProviderEr
         ("IDPCommunicationError", _) => (Transient(words), Again::Soon),
         // KMS's own passing troubles have names and come with status 400 or 500.
         (
-            "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException" | "RequestTimeout"
-            | "KeyUnavailableException" | "DependencyTimeoutException",
+            "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException"
+            | "RequestTimeout"
+            | "KeyUnavailableException"
+            | "DependencyTimeoutException",
             _,
         ) => (Transient(words), Again::Soon),
         _ if status >= 500 || status == 429 => (Transient(words), Again::Soon),
@@ -186,6 +192,9 @@ mod tests {
     #[test]
     fn a_code_that_is_no_word_is_not_told_on() {
         let failure = of(400, Some("<script>"), "", Proof::Token, &[]);
-        assert_eq!(failure.error.to_string(), "the provider is misconfigured: status 400, without an error of AWS");
+        assert_eq!(
+            failure.error.to_string(),
+            "the provider is misconfigured: status 400, without an error of AWS"
+        );
     }
 }

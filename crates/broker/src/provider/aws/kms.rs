@@ -96,12 +96,7 @@ impl Kms {
     ///
     /// # Errors
     /// See [`ProviderError`]; `Misconfigured` when it was encrypted under another key or context.
-    pub async fn decrypt(
-        &self,
-        keys: &Keys,
-        cipher: &[u8],
-        now: Timestamp,
-    ) -> Result<Secret, ProviderError> {
+    pub async fn decrypt(&self, keys: &Keys, cipher: &[u8], now: Timestamp) -> Result<Secret, ProviderError> {
         if cipher.is_empty() || cipher.len() > MAX_CIPHER {
             return Err(ProviderError::Misconfigured(format!("KMS decrypts 1 to {MAX_CIPHER} bytes")));
         }

@@ -188,7 +188,10 @@ impl Provider for Aws {
         match sts::get_caller_identity(fetch, endpoint, &keys, now).await {
             Ok(arn) => {
                 let root = arn.ends_with(":root").then(|| {
-                    Check::warn("is no root user", "these are keys of the account's root; make a user for the broker")
+                    Check::warn(
+                        "is no root user",
+                        "these are keys of the account's root; make a user for the broker",
+                    )
                 });
                 let mut checks = vec![Check::good(format!("STS knows the keys as {arn}"))];
                 checks.extend(root);

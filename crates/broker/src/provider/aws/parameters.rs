@@ -76,7 +76,10 @@ impl Parameters {
             }
         }
         if it.external_id.as_ref().is_some_and(|id| id.len() < 2 || !is_name(id, 1224, ":/")) {
-            return Err(SettingsError::new("external_id", "must have 2 to 1224 of letters, digits and `+=,.@:/-_`"));
+            return Err(SettingsError::new(
+                "external_id",
+                "must have 2 to 1224 of letters, digits and `+=,.@:/-_`",
+            ));
         }
         Ok(it)
     }
@@ -114,7 +117,9 @@ impl Parameters {
         let fill = |(key, value): (&String, &String)| {
             let value = filled(value, claims, is_tag_character)?;
             if value.chars().count() > MAX_TAG_VALUE {
-                return Err(ProviderError::Denied(format!("tag `{key}` would be longer than {MAX_TAG_VALUE}")));
+                return Err(ProviderError::Denied(format!(
+                    "tag `{key}` would be longer than {MAX_TAG_VALUE}"
+                )));
             }
             Ok((key.clone(), value))
         };
@@ -126,7 +131,9 @@ impl Parameters {
         let Some(template) = &self.source_identity else { return Ok(None) };
         let value = filled(template, claims, |c| is_name_character(c, ""))?;
         if !(2..=64).contains(&value.len()) {
-            return Err(ProviderError::Denied("the source identity would not have 2 to 64 characters".into()));
+            return Err(ProviderError::Denied(
+                "the source identity would not have 2 to 64 characters".into(),
+            ));
         }
         Ok(Some(value))
     }
@@ -157,11 +164,17 @@ impl Parameters {
                 && key.chars().all(is_tag_character)
                 && !key.to_ascii_lowercase().starts_with("aws:");
             if !is_key {
-                return Err(SettingsError::new(at, "not a tag's name: at most 128 letters, digits, spaces, `_.:/=+-@`"));
+                return Err(SettingsError::new(
+                    at,
+                    "not a tag's name: at most 128 letters, digits, spaces, `_.:/=+-@`",
+                ));
             }
             let sample = template(&at, value)?.with_sample("x");
             if sample.chars().count() > MAX_TAG_VALUE || !sample.chars().all(is_tag_character) {
-                return Err(SettingsError::new(at, "a tag's value has at most 256 letters, digits, spaces, `_.:/=+-@`"));
+                return Err(SettingsError::new(
+                    at,
+                    "a tag's value has at most 256 letters, digits, spaces, `_.:/=+-@`",
+                ));
             }
         }
         match self.transitive_tags.iter().find(|name| !self.tags.contains_key(*name)) {
@@ -254,7 +267,11 @@ mod tests {
         let good = claims(json!({"repository": "o/r", "id": "7"}));
         assert_eq!(it.tags(&good), Ok(vec![("Repository".into(), "o/r".into())]));
         assert_eq!(it.source_identity(&good), Ok(Some("gh-7".into())));
-        for bad in [json!({}), json!({"repository": "a&b", "id": "a/b"}), json!({"repository": "a\n", "id": "x".repeat(70)})] {
+        for bad in [
+            json!({}),
+            json!({"repository": "a&b", "id": "a/b"}),
+            json!({"repository": "a\n", "id": "x".repeat(70)}),
+        ] {
             assert!(it.tags(&claims(bad.clone())).is_err() && it.source_identity(&claims(bad)).is_err());
         }
     }

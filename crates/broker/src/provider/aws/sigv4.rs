@@ -63,7 +63,10 @@ pub fn authorization(keys: &Keys, scope: Scope<'_>, request: &Unsigned<'_>, at: 
     let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
     let to_sign = format!("{ALGORITHM}\n{when}\n{place}\n{digest}");
     let signature = hex::encode(hmac(&signing_key(keys, scope, day), to_sign.as_bytes()));
-    format!("{ALGORITHM} Credential={}/{place}, SignedHeaders={signed}, Signature={signature}", keys.access_key_id)
+    format!(
+        "{ALGORITHM} Credential={}/{place}, SignedHeaders={signed}, Signature={signature}",
+        keys.access_key_id
+    )
 }
 
 /// The canonical request and the names of its headers.
@@ -89,8 +92,7 @@ fn canonical(request: &Unsigned<'_>) -> (String, String) {
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
     let body = hex::encode(Sha256::digest(request.body));
-    let text =
-        format!("{}\n{}\n{}\n{lines}\n{names}\n{body}", request.method, request.path, query.join("&"));
+    let text = format!("{}\n{}\n{}\n{lines}\n{names}\n{body}", request.method, request.path, query.join("&"));
     (text, names)
 }
 

@@ -68,8 +68,9 @@ impl Session {
     /// As a credential for a job.
     pub fn into_credential(self, region: &str) -> Credential {
         let Keys { access_key_id, secret_access_key, session_token } = self.keys;
-        let credential =
-            Credential::default().public("access_key_id", access_key_id).secret("secret_access_key", secret_access_key);
+        let credential = Credential::default()
+            .public("access_key_id", access_key_id)
+            .secret("secret_access_key", secret_access_key);
         let credential = match session_token {
             Some(token) => credential.secret("session_token", token),
             None => credential,
@@ -196,7 +197,9 @@ fn session(
     let result = format!("{action}Result");
     let text = |path: [&str; 2]| answer.text(&[&result, path[0], path[1]]);
     let part = |name: &str, max: usize| {
-        text(["Credentials", name]).filter(|value| is_token(value.as_bytes(), max)).ok_or_else(|| not_sts(action))
+        text(["Credentials", name])
+            .filter(|value| is_token(value.as_bytes(), max))
+            .ok_or_else(|| not_sts(action))
     };
     if answer.name() != format!("{action}Response") {
         return Err(not_sts(action));
@@ -209,7 +212,9 @@ fn session(
     let expires: Timestamp = part("Expiration", 40)?.parse().map_err(|_| not_sts(action))?;
     let arn = text(["AssumedRoleUser", "Arn"]).ok_or_else(|| not_sts(action))?.to_owned();
     if !arn.ends_with(&format!("/{}", wanted.session_name)) {
-        return Err(ProviderError::Misconfigured("STS answered with another session than was asked for".into()));
+        return Err(ProviderError::Misconfigured(
+            "STS answered with another session than was asked for".into(),
+        ));
     }
     if expires <= now {
         return Err(ProviderError::Misconfigured(
@@ -327,7 +332,11 @@ mod tests {
     fn numbers_its_lists() {
         let mut form = Form::new("AssumeRole");
         form.wanted(&Wanted { policy_arns: &["arn:1".into(), "arn:2".into()], ..WANTED });
-        form.labels(&Labels { tags: &[("k".into(), "v v".into())], transitive: &["k".into()], ..Labels::default() });
+        form.labels(&Labels {
+            tags: &[("k".into(), "v v".into())],
+            transitive: &["k".into()],
+            ..Labels::default()
+        });
         let body = form.finish();
         let body = std::str::from_utf8(&body).unwrap();
         assert!(body.contains("PolicyArns.member.2.arn=arn%3A2"));

@@ -30,8 +30,8 @@ pub(super) struct XmlError {
 impl Element {
     /// Reads a document and gives its root.
     pub(super) fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|e| XmlError { at: e.valid_up_to(), what: "not UTF-8" })?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|e| XmlError { at: e.valid_up_to(), what: "not UTF-8" })?;
         Reader { text, at: 0 }.document()
     }
 

@@ -13,6 +13,25 @@ use crate::secret::Secret;
 /// The version of this contract.
 pub(crate) const VERSION: u32 = 1;
 
+/// The members of an answer, at any depth.
+const MEMBERS: [&str; 15] = [
+    "version",
+    "fields",
+    "name",
+    "value",
+    "secret",
+    "expires",
+    "reference",
+    "names",
+    "checks",
+    "what",
+    "problem",
+    "warning",
+    "error",
+    "class",
+    "message",
+];
+
 /// What a program is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -253,6 +272,10 @@ impl Answer {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err("printed nothing".into());
         }
+        // A derived reader takes an array for an object.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err("its answer is a list and no object".into());
+        }
         // The parser's own words may quote what it read, which may be a secret: only the place is told.
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let answer: Answer = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
@@ -263,9 +286,10 @@ impl Answer {
             };
             let at = e.path().to_string();
             // A member's name comes from the program, too.
-            let is_known =
-                at.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '[' | ']' | '_' | '0'..='9'));
-            let at = if is_known && at.len() < 40 { at } else { "?".into() };
+            let is_ours = at
+                .split(['.', '[', ']'])
+                .all(|step| MEMBERS.contains(&step) || step.bytes().all(|byte| byte.is_ascii_digit()));
+            let at = if is_ours { at.as_str() } else { "a member that is not known" };
             format!("its answer {kind} (at `{at}`, line {}, column {})", e.inner().line(), e.inner().column())
         })?;
         deserializer.end().map_err(|_| "printed more than one JSON object".to_owned())?;
@@ -303,7 +327,7 @@ mod tests {
             (format!("{{\"version\":1}} {{\"version\":1,\"x\":\"{value}\"}}"), "more than one"),
             ("{\"version\":2}".into(), "version 2"),
             ("{\"version\":1,\"version\":1}".into(), "not what"),
-            ("[1]".into(), "not what"),
+            ("[1]".into(), "no object"),
             ("{}".into(), "not what"),
         ] {
             let said = Answer::parse(bad.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {bad}"));

@@ -115,15 +115,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_short_and_holds_no_secret(text in ".{0,300}", secret in "[a-z ]{4,12}", max in 1_usize..50) {
-            let whole = format!("{text} {secret} {text}");
+        fn it_is_short_and_holds_no_secret(text in ".{0,300}", secret in "[a-z]{4,12}", max in 1_usize..50) {
+            let whole = format!("{text} {secret}{text}{secret} {text}");
             let shown = clean(whole.as_bytes(), &[secret.as_bytes()], &[], max);
             prop_assert!(shown.chars().count() <= max + 4);
-            // What was joined again out of pieces is not the secret that was said.
-            let joined: String = secret.split_whitespace().collect::<Vec<_>>().join(" ");
-            prop_assume!(joined == secret && !text.replace(&secret, MASK).contains(&secret));
-            let spaced: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            prop_assume!(!spaced.contains(&secret));
             prop_assert!(!shown.contains(&secret), "{}", shown);
         }
     }

@@ -136,7 +136,9 @@ impl<R: Registry> Provider for Publisher<R> {
     async fn revoke(&self, held: &Held<'_>) -> Result<(), ProviderError> {
         match held.reference {
             Some(token) => self.0.revoke(token).await,
-            None => Err(ProviderError::Unsupported("the registry's answer was lost; what it gave ends by itself".into())),
+            None => Err(ProviderError::Unsupported(
+                "the registry's answer was lost; what it gave ends by itself".into(),
+            )),
         }
     }
 

@@ -78,9 +78,9 @@ pub async fn mint(
     let Answer { token, expires } = http::json(&answer, "npm")?;
     let expires = match expires {
         None => super::after(now, LIFE_S),
-        Some(text) => text
-            .parse()
-            .map_err(|_| ProviderError::Misconfigured("npm's answer does not say when the token ends".into()))?,
+        Some(text) => text.parse().map_err(|_| {
+            ProviderError::Misconfigured("npm's answer does not say when the token ends".into())
+        })?,
     };
     if expires <= now {
         return Err(ProviderError::Misconfigured(

@@ -141,7 +141,9 @@ impl Registry for PyPi {
         let (what, wanted) = ("the registry expects the configured audience", self.audience());
         vec![match audience(&self.0.fetch, &self.0.base).await {
             Ok(seen) if seen == wanted => Check::good(what),
-            Ok(seen) => Check::bad(what, format!("it expects `{}`; write that as `audience`", Words::of(&seen, &[]))),
+            Ok(seen) => {
+                Check::bad(what, format!("it expects `{}`; write that as `audience`", Words::of(&seen, &[])))
+            }
             Err(error) => Check::bad("the registry answers", error.to_string()),
         }]
     }

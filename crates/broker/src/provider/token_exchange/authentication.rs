@@ -71,7 +71,14 @@ enum Proof {
     None,
     Basic(Secret),
     Post(Secret),
-    Key { key: EncodingKey, header: Header, audience: String },
+    Key(Box<Signer>),
+}
+
+/// A private key and what its assertions say.
+struct Signer {
+    key: EncodingKey,
+    header: Header,
+    audience: String,
 }
 
 impl fmt::Debug for Client {
@@ -114,11 +121,11 @@ impl Client {
                     .algorithm
                     .ok_or_else(|| SettingsError::new("client.algorithm", "write RS256, ES256 or EdDSA"))?;
                 let (algorithm, key) = algorithm.read(&pem)?;
-                Proof::Key {
+                Proof::Key(Box::new(Signer {
                     key,
                     header: Header { kid: settings.key_id, ..Header::new(algorithm) },
                     audience: settings.audience.unwrap_or_else(|| token_endpoint.to_owned()),
-                }
+                }))
             }
         };
         Ok(Client { id: settings.id, proof })
@@ -128,7 +135,7 @@ impl Client {
     pub(super) fn secret(&self) -> Option<&Secret> {
         match &self.proof {
             Proof::Basic(secret) | Proof::Post(secret) => Some(secret),
-            Proof::None | Proof::Key { .. } => None,
+            Proof::None | Proof::Key(_) => None,
         }
     }
 
@@ -152,11 +159,14 @@ impl Client {
                 form.push(("client_secret", secret.expose_text().ok_or_else(not_text)?));
                 call
             }
-            Proof::Key { key, header, audience } => {
-                assertion = self.assertion(key, header, audience, now)?;
+            Proof::Key(signer) => {
+                assertion = self.assertion(signer, now)?;
                 form.push(("client_id", &self.id));
                 // RFC 7523, section 2.2.
-                form.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+                form.push((
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                ));
                 form.push(("client_assertion", &assertion));
                 call
             }
@@ -167,19 +177,16 @@ impl Client {
     /// RFC 6749, section 2.3.1: both parts encoded as in a form before they are joined.
     fn basic(&self, secret: &Secret) -> Secret {
         let encode = |bytes: &[u8]| url::form_urlencoded::byte_serialize(bytes).collect::<String>();
-        let joined =
-            Zeroizing::new(format!("{}:{}", encode(self.id.as_bytes()), *Zeroizing::new(encode(secret.expose()))));
+        let joined = Zeroizing::new(format!(
+            "{}:{}",
+            encode(self.id.as_bytes()),
+            *Zeroizing::new(encode(secret.expose()))
+        ));
         Secret::text(format!("Basic {}", *Zeroizing::new(STANDARD.encode(joined.as_bytes()))))
     }
 
     /// RFC 7523, section 3.
-    fn assertion(
-        &self,
-        key: &EncodingKey,
-        header: &Header,
-        audience: &str,
-        now: Timestamp,
-    ) -> Result<Zeroizing<String>, ProviderError> {
+    fn assertion(&self, signer: &Signer, now: Timestamp) -> Result<Zeroizing<String>, ProviderError> {
         #[derive(Serialize)]
         struct Claims<'a> {
             iss: &'a str,
@@ -191,8 +198,9 @@ impl Client {
         }
         let iat = now.as_second();
         let jti = hex::encode(secret::random::<16>());
-        let claims = Claims { iss: &self.id, sub: &self.id, aud: audience, jti, iat, exp: iat + ASSERTION_S };
-        jsonwebtoken::encode(header, &claims, key)
+        let claims =
+            Claims { iss: &self.id, sub: &self.id, aud: &signer.audience, jti, iat, exp: iat + ASSERTION_S };
+        jsonwebtoken::encode(&signer.header, &claims, &signer.key)
             .map(Zeroizing::new)
             .map_err(|e| ProviderError::Misconfigured(format!("the client's key does not sign: {e}")))
     }
@@ -212,7 +220,8 @@ impl KeyAlgorithm {
             KeyAlgorithm::Es256 => (Algorithm::ES256, EncodingKey::from_ec_pem(pem.expose())),
             KeyAlgorithm::EdDsa => (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem.expose())),
         };
-        let key = key.map_err(|_| SettingsError::new("client.key", "not a private key of this algorithm, in PEM"))?;
+        let key =
+            key.map_err(|_| SettingsError::new("client.key", "not a private key of this algorithm, in PEM"))?;
         Ok((algorithm, key))
     }
 }

@@ -72,7 +72,10 @@ impl Asked<'_> {
         if !self.scope.iter().all(is_scope) {
             return Err(("scope", "write each scope on its own".into()));
         }
-        let types = [("subject_token_type", Some(self.subject_token_type)), ("requested_token_type", self.requested_token_type)];
+        let types = [
+            ("subject_token_type", Some(self.subject_token_type)),
+            ("requested_token_type", self.requested_token_type),
+        ];
         for (at, kind) in types {
             if kind.is_some_and(|kind| !is_token(kind.as_bytes(), 256) || Url::parse(kind).is_err()) {
                 return Err((at, format!("a type is a URI, for example `{JWT}`")));
@@ -110,7 +113,9 @@ impl Granted {
         // DPoP and the like need a key that we do not have.
         if !["bearer", "n_a"].contains(&self.token_type.to_ascii_lowercase().as_str()) {
             let seen = Words::of(&self.token_type, &[]);
-            return Err(ProviderError::Misconfigured(format!("tokens that are used as {seen} are not known here")));
+            return Err(ProviderError::Misconfigured(format!(
+                "tokens that are used as {seen} are not known here"
+            )));
         }
         let Some(scope) = &self.scope else { return Ok(()) };
         let granted: BTreeSet<&str> = scope.iter().map(String::as_str).collect();
@@ -121,7 +126,10 @@ impl Granted {
         };
         let more: Vec<_> = granted.difference(&wanted).collect();
         if !wanted.is_empty() && !more.is_empty() {
-            return Err(ProviderError::Denied(format!("the server gave more than was asked for: {}", list(more))));
+            return Err(ProviderError::Denied(format!(
+                "the server gave more than was asked for: {}",
+                list(more)
+            )));
         }
         let less: Vec<_> = wanted.difference(&granted).collect();
         if !less.is_empty() && !asked.less_is_enough {
@@ -193,7 +201,9 @@ impl Server {
             return Err(wrong("`access_token` has no form of a token"));
         }
         let life = match (answer.expires_in, self.lifetime) {
-            (Some(seconds), _) => Ttl::from_secs(seconds).ok_or_else(|| wrong("`expires_in` is out of bounds"))?,
+            (Some(seconds), _) => {
+                Ttl::from_secs(seconds).ok_or_else(|| wrong("`expires_in` is out of bounds"))?
+            }
             (None, Some(lifetime)) => lifetime,
             (None, None) => return Err(wrong("it does not say `expires_in`; set `lifetime` to what it is")),
         };
@@ -213,13 +223,19 @@ impl Server {
     /// See [`ProviderError`]; `Unsupported` when there is no revocation endpoint, or it does not take this type.
     pub async fn revoke(&self, token: &Secret, now: Timestamp) -> Result<(), ProviderError> {
         let Some(endpoint) = &self.revocation_endpoint else {
-            return Err(ProviderError::Unsupported("the server takes no token back; it ends by itself".into()));
+            return Err(ProviderError::Unsupported(
+                "the server takes no token back; it ends by itself".into(),
+            ));
         };
         let text = token.expose_text().unwrap_or_default();
         let form = [("token", text), ("token_type_hint", "access_token")];
         let call = self.client.authenticate(Call::post(endpoint.as_str()).accept_json(), &form, now)?;
         let answer = http::call_again(&self.fetch, call).await?;
-        if answer.status() == 200 { Ok(()) } else { Err(self.refusal(answer.status(), answer.body(), &[token])) }
+        if answer.status() == 200 {
+            Ok(())
+        } else {
+            Err(self.refusal(answer.status(), answer.body(), &[token]))
+        }
     }
 
     fn refusal(&self, status: u16, body: &[u8], hidden: &[&Secret]) -> ProviderError {
@@ -236,7 +252,9 @@ impl Server {
         match refusal.error.as_str() {
             "temporarily_unavailable" | "server_error" => ProviderError::Transient(what),
             _ if status >= 500 || status == 429 => ProviderError::Transient(what),
-            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => ProviderError::Misconfigured(what),
+            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => {
+                ProviderError::Misconfigured(what)
+            }
             "unsupported_token_type" => ProviderError::Unsupported(what),
             _ => ProviderError::Denied(what),
         }
@@ -261,9 +279,13 @@ mod tests {
     fn neither_less_nor_more() {
         let scope = ["a".to_owned(), "b".to_owned()];
         let asked = Asked { scope: &scope, subject_token_type: JWT, ..Asked::default() };
-        for (scope, is_right) in
-            [(None, true), (Some("b a"), true), (Some("a"), false), (Some("a b c"), false), (Some("c"), false)]
-        {
+        for (scope, is_right) in [
+            (None, true),
+            (Some("b a"), true),
+            (Some("a"), false),
+            (Some("a b c"), false),
+            (Some("c"), false),
+        ] {
             assert_eq!(granted(scope).check(&asked).is_ok(), is_right, "{scope:?}");
         }
         let asked = Asked { less_is_enough: true, ..asked };
@@ -273,7 +295,8 @@ mod tests {
 
     #[test]
     fn the_type_that_was_wanted_and_one_that_can_be_used() {
-        let asked = Asked { requested_token_type: Some("urn:x"), subject_token_type: JWT, ..Asked::default() };
+        let asked =
+            Asked { requested_token_type: Some("urn:x"), subject_token_type: JWT, ..Asked::default() };
         assert!(granted(None).check(&asked).is_err());
         let other = Granted { token_type: "DPoP".into(), ..granted(None) };
         assert!(other.check(&Asked { subject_token_type: JWT, ..Asked::default() }).is_err());

@@ -2,7 +2,7 @@
 //!
 //! The caller sends a token for the server along; the broker presents it with its own client credentials, asks for
 //! what the role says and nothing else, and refuses an answer that gives less or more. A job without a broker calls
-//! [`client::exchange`] itself. Where the server revokes (RFC 7009), the token is given back; the broker keeps it
+//! [`client::Server::exchange`] itself. Where the server revokes (RFC 7009), the token is given back; the broker keeps it
 //! sealed for that.
 
 pub mod authentication;
@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::authentication::{ClientSettings, Client};
+use self::authentication::{Client, ClientSettings};
 use self::client::{Asked, Server};
 use super::http::Reach;
 use super::{
@@ -96,7 +96,10 @@ impl Parameters {
     fn parse(value: &Value) -> Result<Parameters, SettingsError> {
         let it: Parameters = SettingsError::parse(value)?;
         if it.audience.is_empty() && it.resource.is_empty() && it.scope.is_empty() {
-            return Err(SettingsError::new("", "write `audience`, `resource` or `scope`: without them the server decides"));
+            return Err(SettingsError::new(
+                "",
+                "write `audience`, `resource` or `scope`: without them the server decides",
+            ));
         }
         it.asked().check().map_err(|(at, what)| SettingsError::new(at, what))?;
         Ok(it)
@@ -185,9 +188,7 @@ impl Provider for TokenExchange {
         if self.is_revocable() {
             notes.keep(granted.token.expose()).await?;
         }
-        if let Err(refusal) = granted.check(&parameters.asked()) {
-            return Err(refusal);
-        }
+        granted.check(&parameters.asked())?;
         let mut expires = granted.expires;
         if expires > request.expires {
             if !self.is_revocable() {
@@ -211,7 +212,9 @@ impl Provider for TokenExchange {
     async fn revoke(&self, held: &Held<'_>) -> Result<(), ProviderError> {
         match held.reference {
             Some(token) => self.server.revoke(token, held.now).await,
-            None => Err(ProviderError::Unsupported("the server's answer was lost; what it gave ends by itself".into())),
+            None => Err(ProviderError::Unsupported(
+                "the server's answer was lost; what it gave ends by itself".into(),
+            )),
         }
     }
 

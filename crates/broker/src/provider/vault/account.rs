@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 use super::api::{Blame, Vault};
 use super::direct;
-use crate::provider::http::is_token;
 use crate::provider::ProviderError;
+use crate::provider::http::is_token;
 use crate::secret::Secret;
 
 /// A login with a JSON Web Token of the broker's platform.
@@ -74,11 +74,12 @@ impl Account {
                     return Ok(token.clone());
                 }
                 let jwt = read(&login.token_file).await?;
-                let logged_in = direct::login(vault, &login.mount, &login.role, &jwt, now)
-                    .await
-                    .map_err(|error| match error {
-                        ProviderError::Denied(what) => ProviderError::Misconfigured(what),
-                        other => other,
+                let logged_in =
+                    direct::login(vault, &login.mount, &login.role, &jwt, now).await.map_err(|error| {
+                        match error {
+                            ProviderError::Denied(what) => ProviderError::Misconfigured(what),
+                            other => other,
+                        }
                     })?;
                 let life = logged_in.expires.duration_since(now);
                 // The last third is for what is under way.
@@ -114,12 +115,12 @@ async fn keep_alive(vault: &Vault, token: &Secret) -> Result<SignedDuration, Pro
     let data = looked.data.as_ref();
     let number = |name: &str| data.and_then(|data| data.get(name)).and_then(super::datum::Datum::number);
     let (Some(left), Some(whole)) = (number("ttl"), number("creation_ttl")) else {
-        return Err(ProviderError::Misconfigured(format!("{what}: the answer is not that of Vault or OpenBao")));
+        return Err(ProviderError::Misconfigured(format!(
+            "{what}: the answer is not that of Vault or OpenBao"
+        )));
     };
-    let is_renewable = matches!(
-        data.and_then(|data| data.get("renewable")),
-        Some(super::datum::Datum::Flag(true))
-    );
+    let is_renewable =
+        matches!(data.and_then(|data| data.get("renewable")), Some(super::datum::Datum::Flag(true)));
     if left == 0 {
         return Ok(SignedDuration::from_secs(LOOK_S));
     }
@@ -141,4 +142,3 @@ async fn read(path: &std::path::Path) -> Result<Secret, ProviderError> {
     let token = Secret::new(bytes);
     if is_token(token.expose(), direct::MAX_JWT) { Ok(token) } else { Err(wrong("holds no token".into())) }
 }
-

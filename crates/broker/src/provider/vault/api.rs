@@ -198,7 +198,10 @@ impl Vault {
             status => {
                 let errors: Errors = serde_json::from_slice(answer.body()).unwrap_or_default();
                 let hidden: Vec<&Secret> = ask.token.into_iter().collect();
-                Err(Failure::Refused(Refused { status, words: Words::of(&errors.errors.join("; "), &hidden) }))
+                Err(Failure::Refused(Refused {
+                    status,
+                    words: Words::of(&errors.errors.join("; "), &hidden),
+                }))
             }
         }
     }

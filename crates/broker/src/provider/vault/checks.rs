@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::Serialize;
 
+use super::VaultProvider;
 use super::api::Blame;
 use super::datum::Datum;
-use super::VaultProvider;
 use crate::provider::{Check, ProviderError};
 
 /// Looks at seal, token, rights and the token role.

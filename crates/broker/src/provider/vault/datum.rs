@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn members_become_fields() {
-        let datum = read(r#"{"username": "u", "password": "p", "ca_chain": ["a", "b"], "ttl": 5, "none": null, "o": {"x": 1.5}}"#);
+        let datum = read(
+            r#"{"username": "u", "password": "p", "ca_chain": ["a", "b"], "ttl": 5, "none": null, "o": {"x": 1.5}}"#,
+        );
         assert!(!format!("{datum:?}").contains('p'.to_string().repeat(3).as_str()));
         let credential = datum.into_credential(false).unwrap();
         let shown: Vec<_> = credential

@@ -136,8 +136,8 @@ pub async fn end_session(vault: &Vault, token: &Secret) -> Result<(), ProviderEr
 /// In direct mode the login's policies say what may be reached: the only path that is needed is allowed.
 fn anything(parameters: &Value) -> Vec<String> {
     let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_owned);
-    let kv = parameters.get("kv").and_then(|kv| {
-        Some(format!("{}/data/{}", kv.get("mount")?.as_str()?, kv.get("path")?.as_str()?))
-    });
+    let kv = parameters
+        .get("kv")
+        .and_then(|kv| Some(format!("{}/data/{}", kv.get("mount")?.as_str()?, kv.get("path")?.as_str()?)));
     [text("read"), text("write"), kv].into_iter().flatten().collect()
 }

@@ -40,7 +40,11 @@ use crate::ttl::Ttl;
 pub(crate) static KIND: Kind = Kind {
     name: "vault",
     about: "Vault and OpenBao: credentials of any engine, static secrets, tokens",
-    variables: &[("token", "VAULT_TOKEN"), ("wrapping_token", "VAULT_WRAPPING_TOKEN"), ("address", "VAULT_ADDR")],
+    variables: &[
+        ("token", "VAULT_TOKEN"),
+        ("wrapping_token", "VAULT_WRAPPING_TOKEN"),
+        ("address", "VAULT_ADDR"),
+    ],
     example: "\
 address: https://vault.example.com:8200
 token: {file: /etc/claviger/vault-token}
@@ -102,7 +106,8 @@ impl VaultProvider {
             return Err(SettingsError::new("token_role", "not the name of a token role"));
         }
         for (index, pattern) in it.paths.iter().enumerate() {
-            path::check_pattern(pattern).map_err(|what| SettingsError::new(format!("paths[{index}]"), what))?;
+            path::check_pattern(pattern)
+                .map_err(|what| SettingsError::new(format!("paths[{index}]"), what))?;
         }
         let account = match (it.token, it.jwt) {
             (Some(reference), None) => {
@@ -116,7 +121,12 @@ impl VaultProvider {
                 path::check(&login.mount).map_err(|what| SettingsError::new("jwt.mount", what))?;
                 Account::jwt(login)
             }
-            _ => return Err(SettingsError::new("", "write one of `token` and `jwt`: who the broker is at Vault")),
+            _ => {
+                return Err(SettingsError::new(
+                    "",
+                    "write one of `token` and `jwt`: who the broker is at Vault",
+                ));
+            }
         };
         let vault = Vault::new(it.connection.fetch("connection")?, base, it.namespace);
         Ok(VaultProvider { vault, account, token_role: it.token_role, paths: it.paths })
@@ -147,7 +157,10 @@ impl VaultProvider {
             ttl: format!("{}s", request.ttl.seconds()),
             renewable: true,
             display_name: request.name,
-            meta: BTreeMap::from([("claviger_lease", request.name), ("subject", cut(request.identity.subject()))]),
+            meta: BTreeMap::from([
+                ("claviger_lease", request.name),
+                ("subject", cut(request.identity.subject())),
+            ]),
         };
         let path = self.creation_path();
         let response = self
@@ -243,7 +256,10 @@ impl Provider for VaultProvider {
     fn validate(&self, parameters: &Value) -> Result<(), SettingsError> {
         let it = Parameters::parse(parameters, &self.paths)?;
         if it.policies.is_empty() && self.token_role.is_none() {
-            return Err(SettingsError::new("policies", "without them the token may do all that the broker may"));
+            return Err(SettingsError::new(
+                "policies",
+                "without them the token may do all that the broker may",
+            ));
         }
         Ok(())
     }
@@ -278,7 +294,9 @@ impl Provider for VaultProvider {
         )
         .await?;
         let (credential, expires, kind) = match got {
-            Got::Leased { credential, lease, expires } => (credential, expires.min(token_ends), What::Lease(lease)),
+            Got::Leased { credential, lease, expires } => {
+                (credential, expires.min(token_ends), What::Lease(lease))
+            }
             Got::Unleased { credential, expires } => {
                 (credential, expires.unwrap_or(request.expires), What::Unleased)
             }
@@ -336,7 +354,9 @@ impl Provider for VaultProvider {
                     }
                     http::pause(wait).await;
                 }
-                Err(ProviderError::Transient("the token is ended, and Vault has not ended its lease yet".into()))
+                Err(ProviderError::Transient(
+                    "the token is ended, and Vault has not ended its lease yet".into(),
+                ))
             }
         }
     }

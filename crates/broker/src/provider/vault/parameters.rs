@@ -130,17 +130,15 @@ impl Parameters {
     }
 
     /// The call to make; `None` when the token itself is what is wanted.
-    pub(super) fn plan(
-        &self,
-        allowed: &[String],
-        facts: &Facts<'_>,
-    ) -> Result<Option<Plan>, ProviderError> {
+    pub(super) fn plan(&self, allowed: &[String], facts: &Facts<'_>) -> Result<Option<Plan>, ProviderError> {
         let wrong = |error: SettingsError| ProviderError::Misconfigured(error.to_string());
         let Some((_, template)) = self.template().map_err(wrong)? else { return Ok(None) };
         let path = template.fill(facts.claims, path::is_claim_character)?;
         path::check(&path).map_err(ProviderError::Denied)?;
         if !allowed.iter().any(|pattern| path::allows(pattern, &path)) {
-            return Err(ProviderError::Denied("the provider's `paths` do not allow what the claims lead to".into()));
+            return Err(ProviderError::Denied(
+                "the provider's `paths` do not allow what the claims lead to".into(),
+            ));
         }
         let version = self.kv.as_ref().and_then(|kv| kv.version);
         let address = match version {
@@ -194,7 +192,9 @@ impl<'a> Source<'a> {
                 ("lease", "name") => Ok(Source::Name),
                 _ => Err("write `{input: NAME}`, `{claim: NAME}`, `{lease: ttl}` or `{lease: name}`".into()),
             },
-            _ => Err("write a plain value, or one of `{input: NAME}`, `{claim: NAME}`, `{lease: ttl}`".into()),
+            _ => {
+                Err("write a plain value, or one of `{input: NAME}`, `{claim: NAME}`, `{lease: ttl}`".into())
+            }
         }
     }
 
@@ -209,7 +209,9 @@ impl<'a> Source<'a> {
             },
             Source::Input(name) => match facts.input.get(*name) {
                 Some(text) if text.len() <= MAX_INPUT => Ok(Value::from(text.as_str())),
-                Some(_) => Err(ProviderError::Denied(format!("input `{name}` is longer than {MAX_INPUT} bytes"))),
+                Some(_) => {
+                    Err(ProviderError::Denied(format!("input `{name}` is longer than {MAX_INPUT} bytes")))
+                }
                 None => Err(ProviderError::Denied(format!("send the input `{name}` along"))),
             },
         }
@@ -226,6 +228,7 @@ mod tests {
         vec!["database/creds/*".into(), "ssh/sign/*".into(), "secret/data/*/deploy".into()]
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a test takes `json!` as it comes")]
     fn plan(parameters: Value, claims: Value, input: &[(&str, &str)]) -> Result<Option<Plan>, String> {
         let claims = Claims::parse(claims.to_string().as_bytes()).unwrap();
         let input = input.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -250,7 +253,8 @@ mod tests {
             "public_key": {"input": "public_key"}, "ttl": {"lease": "ttl"}, "key_id": {"lease": "name"},
             "who": {"claim": "sub"}, "cert_type": "user"}});
         let made = plan(write.clone(), json!({"sub": "s"}), &[("public_key", "k")]).unwrap().unwrap();
-        let wanted = json!({"public_key": "k", "ttl": "900s", "key_id": "clv_x", "who": "s", "cert_type": "user"});
+        let wanted =
+            json!({"public_key": "k", "ttl": "900s", "key_id": "clv_x", "who": "s", "cert_type": "user"});
         assert_eq!(Value::Object(made.body.unwrap()), wanted);
         assert!(made.has_input);
         assert!(plan(write.clone(), json!({"sub": "s"}), &[]).unwrap_err().contains("public_key"));

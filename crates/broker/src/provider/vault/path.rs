@@ -97,7 +97,9 @@ mod tests {
         assert!(!allows("database/creds/*", "database/config/app"));
         assert!(!allows("database/creds/app", "database/creds"));
         assert!(check_pattern("database/*/app").is_ok());
-        assert!(check_pattern("*").is_err() && check_pattern("a/**").is_err() && check_pattern("sys/*").is_err());
+        assert!(
+            check_pattern("*").is_err() && check_pattern("a/**").is_err() && check_pattern("sys/*").is_err()
+        );
     }
 
     proptest! {

@@ -51,9 +51,8 @@ fn understand(
     let nothing = || ProviderError::Misconfigured(format!("{}: the answer holds no credential", plan.path));
     if is_wrapped {
         let wrap = response.wrap_info.ok_or_else(nothing)?;
-        let credential = Credential::default()
-            .secret("wrapping_token", wrap.token)
-            .public("address", vault.address());
+        let credential =
+            Credential::default().secret("wrapping_token", wrap.token).public("address", vault.address());
         return Ok(Got::Wrapped { credential });
     }
     let data = response.data.ok_or_else(nothing)?;
@@ -63,7 +62,8 @@ fn understand(
         return Ok(Got::Unleased { credential, expires: None });
     }
     // The engine for certificates says when one ends, in seconds since 1970.
-    let own_end = data.get("expiration").and_then(Datum::number).and_then(|at| Timestamp::from_second(at).ok());
+    let own_end =
+        data.get("expiration").and_then(Datum::number).and_then(|at| Timestamp::from_second(at).ok());
     let credential = data.into_credential(false).ok_or_else(nothing)?;
     if response.lease_id.is_empty() {
         return Ok(Got::Unleased { credential, expires: own_end });

@@ -36,8 +36,9 @@ impl Reference {
     }
 
     pub(super) fn read(kept: &Secret) -> Result<Reference, ProviderError> {
-        serde_json::from_slice(kept.expose())
-            .map_err(|_| ProviderError::Misconfigured("what was kept of this lease is not of a lease at Vault".into()))
+        serde_json::from_slice(kept.expose()).map_err(|_| {
+            ProviderError::Misconfigured("what was kept of this lease is not of a lease at Vault".into())
+        })
     }
 }
 

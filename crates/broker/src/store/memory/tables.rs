@@ -51,7 +51,8 @@ impl Entry {
 /// Everything.
 #[derive(Default)]
 pub(super) struct Tables {
-    leases: HashMap<LeaseId, Entry>,
+    /// Boxed: a table of large entries is half empty on average.
+    leases: HashMap<LeaseId, Box<Entry>>,
     handles: HashMap<HandleHash, LeaseId>,
     age: BTreeSet<(i64, LeaseId)>,
     due: HashMap<Arc<str>, BTreeSet<(i64, LeaseId)>>,
@@ -88,7 +89,7 @@ impl Tables {
         let run = new.run.map(Into::into);
         self.handles.insert(row.handle, row.id);
         self.age.insert((row.created, row.id));
-        let entry = Entry { worker: None, issuer, run, repository, holder: new.holder, row };
+        let entry = Box::new(Entry { worker: None, issuer, run, repository, holder: new.holder, row });
         self.index(&entry, true);
         self.leases.insert(entry.row.id, entry);
     }
@@ -126,11 +127,11 @@ impl Tables {
     }
 
     pub(super) fn get(&self, id: LeaseId) -> Option<&Entry> {
-        self.leases.get(&id)
+        self.leases.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn held(&self, handle: &HandleHash) -> Option<&Entry> {
-        self.leases.get(self.handles.get(handle)?)
+        self.leases.get(self.handles.get(handle)?).map(Box::as_ref)
     }
 
     pub(super) fn live_of(&self, role: &Arc<str>, holder: Option<[u8; 16]>) -> u32 {
@@ -145,10 +146,11 @@ impl Tables {
     pub(super) fn matching(&self, filter: &Filter, also: impl Fn(&Entry) -> bool) -> Vec<LeaseId> {
         let fits = |entry: &&Entry| entry.matches(filter) && also(entry);
         if filter.ids.is_empty() {
-            self.leases.values().filter(fits).map(|entry| entry.row.id).collect()
+            self.leases.values().map(Box::as_ref).filter(fits).map(|entry| entry.row.id).collect()
         } else {
             let ids: BTreeSet<&LeaseId> = filter.ids.iter().collect();
-            ids.into_iter().filter_map(|id| self.leases.get(id)).filter(fits).map(|it| it.row.id).collect()
+            let named = ids.into_iter().filter_map(|id| self.leases.get(id)).map(Box::as_ref);
+            named.filter(fits).map(|entry| entry.row.id).collect()
         }
     }
 
@@ -167,7 +169,7 @@ impl Tables {
     pub(super) fn counts(&self) -> Result<Counts, sqlx::Error> {
         let (mut states, mut providers) = (BTreeMap::new(), BTreeMap::new());
         let (mut failing, mut oldest) = (0, None);
-        for Entry { row, .. } in self.leases.values() {
+        for row in self.leases.values().map(|entry| &entry.row) {
             *states.entry(row.state).or_insert(0) += 1;
             if row.closed.is_none() {
                 *providers.entry(&row.provider).or_insert(0) += 1;
@@ -186,15 +188,17 @@ impl Tables {
     }
 
     pub(super) fn overdue(&self, since: i64, now: i64) -> Result<Vec<Overdue>, sqlx::Error> {
+        let begins = |row: &Row| row.revoking_since.or(row.due).unwrap_or(i64::MAX);
         let late = |row: &&Row| {
-            let waits = row.expires > now && row.due.is_some_and(|due| due >= row.expires);
-            row.state == State::Revoking && row.revoking_since.is_some_and(|at| at <= since) && !waits
+            let is_open = row.closed.is_none();
+            let ends_later = row.expires > now && row.due.is_some_and(|due| due >= row.expires);
+            is_open && begins(row) <= since && !(row.state == State::Revoking && ends_later)
         };
         let mut found: BTreeMap<&Arc<str>, (u64, &Row)> = BTreeMap::new();
         for row in self.leases.values().map(|entry| &entry.row).filter(late) {
             let (count, oldest) = found.entry(&row.provider).or_insert((0, row));
             *count += 1;
-            if (row.revoking_since, row.id) < (oldest.revoking_since, oldest.id) {
+            if (begins(row), row.id) < (begins(oldest), oldest.id) {
                 *oldest = row;
             }
         }
@@ -202,7 +206,7 @@ impl Tables {
             Ok(Overdue {
                 provider: provider.to_string(),
                 leases,
-                since: timestamp(row.revoking_since.unwrap_or(row.created))?,
+                since: timestamp(begins(row))?,
                 lease: row.id,
                 error: row.last_error.as_deref().map(str::to_owned),
             })

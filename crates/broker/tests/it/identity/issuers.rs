@@ -111,6 +111,7 @@ fn configuration_says_what_is_wrong() {
         ("platform: github\naudience: ''", "audience"),
         ("platform: github\njwks_hosts: ['https://x.test']", "jwks_hosts"),
         ("platform: github\nca_file: /nowhere/ca.pem", "/nowhere/ca.pem"),
+        ("platform: github\njwks_file: keys.json\nca_file: ca.pem", "nothing is fetched"),
     ] {
         let config = config(yaml).expect(yaml);
         let error =

@@ -6,12 +6,18 @@ use std::process::Command;
 use super::*;
 
 /// A Python that has the package, or nothing where it is not installed.
+///
+/// # Panics
+/// It is not there, and the environment says `CI=true`.
 fn python() -> Option<PathBuf> {
-    let python = PathBuf::from(std::env::var_os("CLAVIGER_TEST_TOOLS")?).join("python");
-    let there = Command::new(&python).args(["-c", "import jwt, cryptography"]).output();
-    let there = there.is_ok_and(|output| output.status.success());
-    assert!(there || std::env::var("CI").as_deref() != Ok("true"), "tests/run installs pyjwt");
-    there.then_some(python)
+    let has_it = |python: &PathBuf| {
+        let output = Command::new(python).args(["-c", "import jwt, cryptography"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let tools = std::env::var_os("CLAVIGER_TEST_TOOLS").map(|tools| PathBuf::from(tools).join("python"));
+    let found = tools.into_iter().chain([PathBuf::from("python3")]).find(has_it);
+    assert!(found.is_some() || std::env::var("CI").as_deref() != Ok("true"), "tests/run installs pyjwt");
+    found
 }
 
 fn run(python: &PathBuf, script: &str, arguments: &[&str]) -> String {

@@ -1,7 +1,19 @@
 //! Servers on free ports of the loopback address, in folders of their own, gone when dropped.
 
+pub(crate) mod aws;
+pub(crate) mod guard;
+pub(crate) mod mariadb;
 pub(crate) mod nginx;
+pub(crate) mod oauth;
+pub(crate) mod openbao;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod redis;
 pub(crate) mod sshd;
+pub(crate) mod standin;
+pub(crate) mod sts;
+pub(crate) mod tls;
 
 use std::net::TcpListener;
 use std::path::Path;

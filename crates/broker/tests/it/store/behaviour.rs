@@ -125,7 +125,7 @@ mod run {
         };
         store.hold(&hold).await.unwrap();
         store.hold(&hold).await.unwrap();
-        assert_eq!(store.holds(at(1)).await.unwrap(), [hold.clone()]);
+        assert_eq!(store.holds(at(1)).await.unwrap(), std::slice::from_ref(&hold));
         let new = intent(lease());
         match store.begin(&new).await {
             Err(BeginError::HeldBack(reason)) => assert_eq!(reason, hold.reason),

@@ -1,5 +1,12 @@
 //! The stores: one suite for all three, and what is particular to each. `CLAVIGER_TEST_POSTGRES` is the URL of a database
 //! that may be written to; without it the tests of that store say so and pass, except in CI.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on may panic; a skip says why"
+)]
 
 mod behaviour;
 mod concurrent;

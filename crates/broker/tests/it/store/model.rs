@@ -334,22 +334,22 @@ impl Model {
     }
 
     pub(super) fn overdue(&self, since: Timestamp, now: Timestamp) -> Vec<Overdue> {
+        let begins = |kept: &Kept| kept.lease.revoking_since.or(kept.due).unwrap();
         let late = |kept: &&Kept| {
-            let lease = &kept.lease;
-            lease.state == State::Revoking
-                && lease.revoking_since.unwrap() <= since
-                && (lease.expires <= now || kept.due.unwrap() < lease.expires)
+            let waits = kept.lease.expires > now && kept.due.is_some_and(|due| due >= kept.lease.expires);
+            kept.open() && begins(kept) <= since && (kept.lease.state != State::Revoking || !waits)
         };
-        let mut late: Vec<&Lease> = self.leases.iter().filter(late).map(|kept| &kept.lease).collect();
-        late.sort_by_key(|lease| (lease.provider.clone(), lease.revoking_since, lease.id));
+        let mut late: Vec<&Kept> = self.leases.iter().filter(late).collect();
+        late.sort_by_key(|kept| (kept.lease.provider.clone(), begins(kept), kept.lease.id));
         let mut found: Vec<Overdue> = Vec::new();
-        for lease in late {
+        for kept in late {
+            let lease = &kept.lease;
             match found.last_mut().filter(|last| last.provider == lease.provider) {
                 Some(last) => last.leases += 1,
                 None => found.push(Overdue {
                     provider: lease.provider.clone(),
                     leases: 1,
-                    since: lease.revoking_since.unwrap(),
+                    since: begins(kept),
                     lease: lease.id,
                     error: lease.last_error.clone(),
                 }),

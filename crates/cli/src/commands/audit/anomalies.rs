@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use claviger_audit::report::{Anomaly, Rows, find_anomalies};
+use claviger_audit::report::{Anomaly, Config, Rows, find_anomalies};
 use claviger_scanner::path::printable;
 
 use super::report::config;
@@ -12,15 +12,21 @@ use super::screen::Screen;
 use super::{open, span};
 use crate::Outcome;
 use crate::args_audit::{Anomalies, AnomalyFormat};
+use crate::commands::print;
 
 /// Events of evidence that are named in text; JSON has all.
 const EVIDENCE: usize = 10;
 
 pub(super) fn run(args: &Anomalies) -> anyhow::Result<Outcome> {
+    if args.schema {
+        print(&format!("{:#}\n", Config::schema()))?;
+        return Ok(Outcome::Clean);
+    }
+    let dir = args.dir.as_deref().context("which log?")?;
     let config = config(args.config.as_deref())?;
     let (since, until) = span(&args.span)?;
-    let reader = open(&args.dir, &args.trust)?;
-    let rows = Rows::read(&reader).with_context(|| format!("{}", args.dir.display()))?;
+    let reader = open(dir, &args.trust)?;
+    let rows = Rows::read(&reader).with_context(|| format!("{}", dir.display()))?;
     let mut found = find_anomalies(&rows, &config);
     found.retain(|a| since.is_none_or(|at| a.time_ms >= at) && until.is_none_or(|at| a.time_ms < at));
     let text = match args.format {
@@ -47,8 +53,7 @@ fn text(found: &[Anomaly]) -> String {
         }
         let _ = writeln!(text, "  rule     {}", anomaly.rule);
         let _ = writeln!(text, "  events   {}", events.join(", "));
-        let subject = serde_json::Value::from(anomaly.subject.as_str()).to_string();
-        let _ = writeln!(text, "  silence  - {{ rule: {}, subject: {} }}", anomaly.rule, line(&subject));
+        let _ = writeln!(text, "  silence  - {}", line(&anomaly.silence));
     }
     let _ = writeln!(text, "{} anomalies", found.len());
     text

@@ -12,7 +12,7 @@ use claviger_audit::reader::Reader;
 
 use super::query::POLL;
 use super::screen::Screen;
-use super::transport::{Encode, Http, Lineout, Lines, Tcp, Udp, WayOut};
+use super::transport::{Encode, Http, Lineout, Lines, Stream, Udp, WayOut};
 use super::{key, keys, open};
 use crate::Outcome;
 use crate::args_audit::{Export, ExportFormat};
@@ -102,27 +102,25 @@ fn sink(args: &Export) -> anyhow::Result<Box<dyn WayOut>> {
     let is_syslog = args.format == ExportFormat::Syslog;
     Ok(match scheme {
         "" if args.format == ExportFormat::Webhook => {
-            bail!("--format webhook goes --to http://HOST:PORT/PATH")
+            bail!("--format webhook goes --to https://HOST/PATH")
         }
         "" if rest == "-" => Box::new(Lines::new(Lineout::Screen(Screen::new()), encode(args.format))),
         "" => Box::new(Lines::new(Lineout::file(Path::new(rest))?, encode(args.format))),
         "udp" if is_syslog => Box::new(Udp::new(rest, encode(args.format))?),
-        "tcp" if is_syslog => {
-            Box::new(Tcp { address: rest.to_owned(), connection: None, encode: encode(args.format) })
-        }
-        "http" if by_http => http(args, rest)?,
-        "https" | "tls" => bail!(
-            "--to {scheme}://...: this build has no TLS; send to a local collector or proxy that adds it"
+        "tcp" if is_syslog => Box::new(Stream::tcp(rest, encode(args.format))),
+        "tls" if is_syslog => Box::new(Stream::tls(rest, encode(args.format))?),
+        "http" | "https" if by_http => http(args)?,
+        "udp" | "tcp" | "tls" => bail!("--to {scheme}://... goes with --format syslog"),
+        "http" | "https" => bail!("--to {scheme}://... goes with --format webhook or otlp"),
+        _ => bail!(
+            "--to: `{scheme}://` is not known; there are -, a file, udp://, tcp://, tls://, http:// and https://"
         ),
-        "udp" | "tcp" => bail!("--to {scheme}://... goes with --format syslog"),
-        "http" => bail!("--to http://... goes with --format webhook or otlp"),
-        _ => bail!("--to: `{scheme}://` is not known; there are -, a file, udp://, tcp:// and http://"),
     })
 }
 
-fn http(args: &Export, rest: &str) -> anyhow::Result<Box<dyn WayOut>> {
+fn http(args: &Export) -> anyhow::Result<Box<dyn WayOut>> {
     if args.format == ExportFormat::Otlp {
-        let http = Http::new(rest, "application/json", Box::new(|_| String::new()), encode(args.format))?;
+        let http = Http::new(&args.to, "application/json", Box::new(|_| Vec::new()), encode(args.format))?;
         return Ok(Box::new(http));
     }
     let secret = match &args.webhook_key {
@@ -134,10 +132,10 @@ fn http(args: &Export, rest: &str) -> anyhow::Result<Box<dyn WayOut>> {
     ensure!(long, "the secret for webhooks is shorter than {MIN_WEBHOOK_KEY} bytes");
     let headers = move |body: &[u8]| {
         let now = jiff::Timestamp::now().as_second();
-        format!("{SIGNATURE_HEADER}: {}\r\n", signature(secret.trim().as_bytes(), now, body))
+        vec![(SIGNATURE_HEADER, signature(secret.trim().as_bytes(), now, body))]
     };
     let content_type = "application/cloudevents-batch+json";
-    Ok(Box::new(Http::new(rest, content_type, Box::new(headers), encode(args.format))?))
+    Ok(Box::new(Http::new(&args.to, content_type, Box::new(headers), encode(args.format))?))
 }
 
 fn encode(format: ExportFormat) -> Encode {

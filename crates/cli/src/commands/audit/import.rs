@@ -8,8 +8,7 @@ use anyhow::{Context as _, bail};
 use claviger_audit::event::{Event, EventError};
 use claviger_audit::recorder::Recorder;
 
-use super::init::options;
-use super::{key, log_files};
+use super::init::writer;
 use crate::Outcome;
 use crate::args_audit::Import;
 use crate::commands::print;
@@ -23,16 +22,13 @@ const BATCH: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
 
 pub(super) fn run(args: &Import) -> anyhow::Result<Outcome> {
-    let files = log_files(&args.dir)?;
-    let key = key::signing_key(&args.dir, args.writer.signing_key.as_deref())?;
     // Opened before the log: a file that is missing must not leave entries about an import that was none.
     let input: Box<dyn Read> = if args.file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(File::open(&args.file).with_context(|| format!("{}", args.file.display()))?)
     };
-    let recorder = Recorder::open(files, vec![key], options(&args.writer))
-        .with_context(|| format!("{}", args.dir.display()))?;
+    let recorder = writer(&args.dir, &args.writer)?;
     if let Some(torn) = &recorder.log().recovery().torn {
         warn(&format!(
             "a crash left {} bytes of a batch at the end of {}, which were cut; nobody had been told that they were logged",

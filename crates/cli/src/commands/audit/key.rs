@@ -1,4 +1,4 @@
-//! Private keys: from a file that only its owner may read, or from the environment; never from the command line.
+//! Private keys, several of which may sign one log: from a file that only its owner may read, or from the environment; never from the command line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -13,21 +13,52 @@ pub(super) const KEY_VARIABLE: &str = "CLAVIGER_AUDIT_KEY";
 /// Longest secret file, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// The log's private key.
-pub(super) fn signing_key(dir: &Path, file: Option<&Path>) -> anyhow::Result<SigningKey> {
-    if file.is_none()
-        && let Some(key) = from_environment(KEY_VARIABLE)?
-    {
-        return SigningKey::parse(&key).with_context(|| KEY_VARIABLE);
-    }
-    let path = file.map_or_else(|| beside(dir, "key"), |file| Ok(file.to_owned()))?;
-    read_key(&path)
+/// Where a log's private keys come from.
+pub(super) enum Source {
+    Environment,
+    File(PathBuf),
 }
 
-/// The private key in a file.
-pub(super) fn read_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let text = read_secret(path)?;
-    SigningKey::parse(&text).with_context(|| format!("{}", path.display()))
+impl Source {
+    /// The file that was named, else the variable, else the file beside the log.
+    pub(super) fn of(log: &Path, file: Option<&Path>) -> anyhow::Result<Source> {
+        if let Some(file) = file {
+            return Ok(Source::File(file.to_owned()));
+        }
+        if from_environment(KEY_VARIABLE)?.is_some() {
+            return Ok(Source::Environment);
+        }
+        own_file(log).map(Source::File)
+    }
+
+    /// The keys, which all sign; the oldest stands first.
+    pub(super) fn keys(&self) -> anyhow::Result<Vec<SigningKey>> {
+        let (text, name) = match self {
+            Source::Environment => {
+                (from_environment(KEY_VARIABLE)?.unwrap_or_default(), KEY_VARIABLE.to_owned())
+            }
+            Source::File(path) => (read_secret(path)?, path.display().to_string()),
+        };
+        let lines = text.split_ascii_whitespace();
+        let keys =
+            lines.map(SigningKey::parse).collect::<Result<Vec<_>, _>>().with_context(|| name.clone())?;
+        let first = keys.first().with_context(|| format!("{name}: no private key in it"))?;
+        let origin = first.verifying_key().name();
+        ensure!(keys.iter().all(|key| key.verifying_key().name() == origin), "{name}: keys of several logs");
+        Ok(keys)
+    }
+}
+
+/// The private keys of a log, which all sign it.
+pub(super) fn signing_keys(log: &Path, file: Option<&Path>) -> anyhow::Result<Vec<SigningKey>> {
+    Source::of(log, file)?.keys()
+}
+
+/// The only private key that there must be.
+pub(super) fn only_key(log: &Path, file: Option<&Path>) -> anyhow::Result<SigningKey> {
+    let mut keys = signing_keys(log, file)?;
+    ensure!(keys.len() == 1, "one private key is expected there, not {}", keys.len());
+    keys.pop().context("no private key")
 }
 
 /// A secret in a variable; `None` if it is not set or empty.
@@ -58,8 +89,8 @@ pub(super) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Writes a private key to a new file, durably.
-pub(super) fn write_key(path: &Path, key: &SigningKey) -> anyhow::Result<()> {
+/// Writes private keys to a new file, one a line, durably.
+pub(super) fn write_keys(path: &Path, keys: &[&SigningKey]) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -69,16 +100,35 @@ pub(super) fn write_key(path: &Path, key: &SigningKey) -> anyhow::Result<()> {
     }
     let write = || -> io::Result<()> {
         let mut file = options.open(path)?;
-        file.write_all(key.expose().as_bytes())?;
-        file.write_all(b"\n")?;
+        for key in keys {
+            file.write_all(key.expose().as_bytes())?;
+            file.write_all(b"\n")?;
+        }
         file.sync_all()
     };
     write().with_context(|| format!("{}", path.display()))
 }
 
-/// Writes the public half. An old file is replaced: the private key decides.
-pub(super) fn write_public(path: &Path, key: &SigningKey) -> anyhow::Result<()> {
-    fs::write(path, format!("{}\n", key.verifying_key())).with_context(|| format!("{}", path.display()))
+/// Replaces a file of private keys: after a crash it holds the old ones or the new ones.
+pub(super) fn replace_keys(path: &Path, keys: &[&SigningKey]) -> anyhow::Result<()> {
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    fs::remove_file(&temporary).ok();
+    write_keys(&temporary, keys)?;
+    fs::rename(&temporary, path).with_context(|| format!("{}", path.display()))
+}
+
+/// Writes public halves, one a line. An old file is replaced: the private keys decide.
+pub(super) fn write_public(path: &Path, keys: &[&SigningKey]) -> anyhow::Result<()> {
+    let lines: String = keys.iter().map(|key| format!("{}\n", key.verifying_key())).collect();
+    fs::write(path, lines).with_context(|| format!("{}", path.display()))
+}
+
+/// The file for a log's private key, where none is named.
+pub(super) fn own_file(log: &Path) -> anyhow::Result<PathBuf> {
+    ensure!(!log.to_string_lossy().contains("://"), "say with --signing-key where the private key is");
+    beside(log, "key")
 }
 
 /// The file beside a log: `log` and `key` give `log.key`.

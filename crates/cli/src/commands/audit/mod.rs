@@ -1,31 +1,39 @@
 //! `claviger audit ...`, one file per verb.
 
 mod anomalies;
+mod bench;
 mod export;
+mod http;
 mod import;
 mod init;
 mod key;
+mod keys;
+mod net;
+mod pin;
+mod place;
+mod prune;
 mod query;
 mod receipt;
+mod remote;
 mod report;
 mod screen;
 mod serve;
 mod transport;
 mod verify;
+mod witness;
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
-use claviger_audit::files::{Directory, Files};
+use anyhow::{Context as _, ensure};
 use claviger_audit::note::{KeyKind, VerifyingKey};
 use claviger_audit::query::{Filter, Op};
 use claviger_audit::reader::Reader;
 
 use crate::Outcome;
 use crate::args_audit::{Audit, AuditVerb, Span, Trust};
+use place::Place;
 
 /// Largest file with keys, receipts, checkpoints or thresholds that is read, in bytes.
 const MAX_SMALL_FILE: u64 = 2 << 20;
@@ -41,51 +49,27 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<Outcome> {
         AuditVerb::Export(export) => export::run(export),
         AuditVerb::Receipt(receipt) => receipt::run(receipt),
         AuditVerb::Serve(serve) => serve::run(serve),
+        AuditVerb::Key(key) => keys::run(key),
+        AuditVerb::Prune(prune) => prune::run(prune),
+        AuditVerb::Witness(witness) => witness::run(witness),
+        AuditVerb::Bench(bench) => bench::run(bench),
     }
 }
 
-/// The files of a log that is there. That something is wrong with a directory is said only of one that is a log's.
-fn log_files(dir: &Path) -> anyhow::Result<Arc<dyn Files>> {
-    let files = directory(dir)?;
-    let ours = ["log.json", "checkpoint", "journal", "tile"];
-    if !ours.iter().any(|name| dir.join(name).symlink_metadata().is_ok()) {
-        bail!("{}: not a log of claviger; `claviger audit init` makes one", dir.display());
-    }
-    Ok(files)
-}
-
-/// A directory that is there.
-fn directory(dir: &Path) -> anyhow::Result<Arc<dyn Files>> {
-    refuse_url(dir)?;
-    let meta = std::fs::metadata(dir).with_context(|| format!("{}", dir.display()))?;
-    ensure!(meta.is_dir(), "{}: not a directory", dir.display());
-    Ok(Arc::new(Directory::new(dir)))
-}
-
-fn refuse_url(dir: &Path) -> anyhow::Result<()> {
-    let text = dir.to_string_lossy();
-    let Some((scheme, _)) = text.split_once("://") else { return Ok(()) };
-    // The rest may hold a password, so it is not repeated.
-    match scheme {
-        "http" | "https" => {
-            bail!(
-                "a log is read from a directory, not over {scheme}: copy it with any mirroring tool and name the copy"
-            )
-        }
-        "postgres" | "postgresql" => {
-            bail!("this build reads logs from directories only, not from PostgreSQL")
-        }
-        _ => bail!("a log is a directory, not a URL"),
-    }
+/// How a log is called in messages.
+fn name(log: &Path) -> String {
+    log.display().to_string()
 }
 
 /// Opens a log whose head is signed by one of the keys; without keys, by one that the log itself names.
-fn open(dir: &Path, trust: &Trust) -> anyhow::Result<Reader> {
+fn open(log: &Path, trust: &Trust) -> anyhow::Result<Reader> {
     let keys = keys(&trust.key)?;
-    let reader = Reader::open(log_files(dir)?, &keys).with_context(|| format!("{}", dir.display()))?;
+    let origin = origin(trust, &keys);
+    let files = Place::of(log)?.files(origin.as_deref())?;
+    let reader = Reader::open(files, &keys).with_context(|| name(log))?;
     let found = &reader.meta().origin;
-    if let Some(expected) = origin(trust, &keys) {
-        ensure!(*found == expected, "{}: the log is `{found}`, not `{expected}`", dir.display());
+    if let Some(expected) = origin {
+        ensure!(*found == expected, "{}: the log is `{found}`, not `{expected}`", name(log));
     }
     Ok(reader)
 }

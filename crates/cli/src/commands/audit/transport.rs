@@ -1,26 +1,33 @@
-//! Ways out for events: standard output, a file, syslog over UDP and TCP, HTTP. Each is a [`Sink`] of the library; none
-//! waits for ever.
+//! Ways out for events: standard output, a file, syslog over UDP, TCP and TLS, HTTP and HTTPS. Each is a [`Sink`] of the
+//! library; none waits for ever.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use claviger_audit::export::{Outgoing, Sink, SinkError};
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::net::Net;
 use super::screen::Screen;
 
-/// How long a connection, a write, or a whole answer may take.
+/// How long a connection or a write may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest head of an answer that is read, in bytes.
-const MAX_ANSWER: usize = 16 * 1024;
+/// How long a request with its answer may take.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// Turns a batch into what goes over the wire, message by message.
 pub(super) type Encode = Box<dyn Fn(&[Outgoing]) -> Vec<Vec<u8>>>;
-/// Gives more headers for a body, each with its line end.
-pub(super) type Headers = Box<dyn Fn(&[u8]) -> String>;
+/// Gives more headers for a body.
+pub(super) type Headers = Box<dyn Fn(&[u8]) -> Vec<(&'static str, String)>>;
 
 /// A way out. Receivers that are away come back; a pipe that nobody reads any more does not, and is no error worth a
 /// message, so its error is kept as it is.
@@ -51,7 +58,7 @@ impl WayOut for Lines {
 }
 
 impl WayOut for Udp {}
-impl WayOut for Tcp {}
+impl WayOut for Stream {}
 impl WayOut for Http {}
 
 pub(super) enum Lineout {
@@ -114,100 +121,151 @@ impl Sink for Udp {
     }
 }
 
-/// Sends messages over one connection, each after its length (RFC 6587 octet counting); connects anew after a failure.
-pub(super) struct Tcp {
-    pub(super) address: String,
-    pub(super) connection: Option<TcpStream>,
-    pub(super) encode: Encode,
+/// Sends messages over one connection, each after its length (RFC 6587 octet counting, RFC 5425 with TLS); connects anew
+/// after a failure.
+pub(super) struct Stream {
+    address: String,
+    /// The name that the receiver's certificate must have.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    connection: Option<Connection>,
+    encode: Encode,
 }
 
-impl Tcp {
+enum Connection {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn tcp(address: &str, encode: Encode) -> Stream {
+        Stream { address: address.to_owned(), tls: None, connection: None, encode }
+    }
+
+    /// With TLS, for a receiver whose certificate the system trusts.
+    pub(super) fn tls(address: &str, encode: Encode) -> anyhow::Result<Stream> {
+        let (host, _) = address.rsplit_once(':').with_context(|| format!("{address}: expected HOST:PORT"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = ServerName::try_from(host).with_context(|| format!("{address}: not a host's name"))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        let tls = Some((Arc::new(config), host));
+        Ok(Stream { address: address.to_owned(), tls, connection: None, encode })
+    }
+
+    fn connect(&self) -> io::Result<Connection> {
+        let plain = connect(&self.address)?;
+        let Some((config, host)) = &self.tls else { return Ok(Connection::Plain(plain)) };
+        plain.set_read_timeout(Some(TIMEOUT))?;
+        let session = ClientConnection::new(Arc::clone(config), host.clone()).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, plain);
+        // The handshake is done before anything is counted as sent.
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Connection::Tls(Box::new(stream)))
+    }
+
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let connection = match &mut self.connection {
-            Some(connection) if is_open(connection) => connection,
-            none => none.insert(connect(&self.address)?),
+        let mut connection = match self.connection.take() {
+            Some(mut connection) => {
+                if connection.is_open() {
+                    connection
+                } else {
+                    self.connect()?
+                }
+            }
+            None => self.connect()?,
         };
-        connection.write_all(bytes)
+        match &mut connection {
+            Connection::Plain(stream) => stream.write_all(bytes)?,
+            Connection::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush())?,
+        }
+        self.connection = Some(connection);
+        Ok(())
     }
 }
 
-/// Whether the receiver has not hung up. Syslog answers nothing, so that a write alone would not tell in time.
-fn is_open(connection: &TcpStream) -> bool {
-    let peek = || {
-        connection.set_nonblocking(true)?;
-        let seen = connection.peek(&mut [0]);
-        connection.set_nonblocking(false)?;
-        seen
-    };
-    match peek() {
-        Ok(seen) => seen > 0,
-        Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+impl Connection {
+    /// Whether the receiver has not hung up. Syslog answers nothing, so that a write alone would not tell in time.
+    fn is_open(&mut self) -> bool {
+        let nothing = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
+        match self {
+            Connection::Plain(stream) => {
+                let seen = without_waiting(stream, |stream| stream.peek(&mut [0]));
+                seen.map_or_else(|e| nothing(&e), |seen| seen > 0)
+            }
+            Connection::Tls(stream) => {
+                // Tickets and the like are taken in; a goodbye is found.
+                let StreamOwned { conn, sock } = &mut **stream;
+                let seen = without_waiting(sock, |mut sock| conn.read_tls(&mut sock));
+                match seen {
+                    Ok(0) => false,
+                    Ok(_) => conn.process_new_packets().is_ok_and(|state| !state.peer_has_closed()),
+                    Err(e) => nothing(&e),
+                }
+            }
+        }
     }
 }
 
-impl Sink for Tcp {
+fn without_waiting<T>(stream: &TcpStream, read: impl FnOnce(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+    stream.set_nonblocking(true)?;
+    let seen = read(stream);
+    stream.set_nonblocking(false)?;
+    seen
+}
+
+impl Sink for Stream {
     fn deliver(&mut self, batch: &[Outgoing]) -> Result<(), SinkError> {
         let mut bytes = Vec::new();
         for message in (self.encode)(batch) {
             bytes.extend_from_slice(format!("{} ", message.len()).as_bytes());
             bytes.extend_from_slice(&message);
         }
-        self.send(&bytes).map_err(|e| {
-            self.connection = None;
-            again(e)
-        })
+        self.send(&bytes).map_err(again)
     }
 }
 
 /// Posts each message; 2xx is delivered, 408, 425, 429 and 5xx mean again, anything else is for good.
 pub(super) struct Http {
-    host: String,
-    address: String,
-    path: String,
+    net: Net,
+    url: Url,
     content_type: &'static str,
     headers: Headers,
     encode: Encode,
 }
 
 impl Http {
-    /// `rest` is what follows `http://`.
     pub(super) fn new(
-        rest: &str,
+        url: &str,
         content_type: &'static str,
         headers: Headers,
         encode: Encode,
     ) -> anyhow::Result<Http> {
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        ensure!(!host.contains('@'), "--to: no user and password in the URL: it could be read by others");
-        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        ensure!(is_plain(host) && is_plain(path), "--to: not a URL; spaces and such are written as %20");
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let address = if has_port { host.to_owned() } else { format!("{host}:80") };
-        Ok(Http { host: host.to_owned(), address, path: path.to_owned(), content_type, headers, encode })
+        let url = Url::parse(url).context("--to: not a URL")?;
+        ensure!(
+            url.username().is_empty() && url.password().is_none(),
+            "--to: no user and password in the URL: it could be read by others"
+        );
+        Ok(Http { net: Net::new(ANSWER_TIME, false)?, url, content_type, headers, encode })
     }
 
-    fn post(&self, body: &[u8]) -> io::Result<u16> {
-        let mut connection = connect(&self.address)?;
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nUser-Agent: claviger/{}\r\n\
-             {}Connection: close\r\n\r\n",
-            self.path,
-            self.host,
-            self.content_type,
-            body.len(),
-            env!("CARGO_PKG_VERSION"),
-            (self.headers)(body)
-        );
-        connection.write_all(head.as_bytes())?;
-        connection.write_all(body)?;
-        read_status(&mut connection)
+    fn post(&self, body: Vec<u8>) -> anyhow::Result<u16> {
+        let mut request = self.net.client().post(self.url.clone()).header(CONTENT_TYPE, self.content_type);
+        for (name, value) in (self.headers)(&body) {
+            request = request.header(name, value);
+        }
+        self.net.status(request.body(body))
     }
 }
 
 impl Sink for Http {
     fn deliver(&mut self, batch: &[Outgoing]) -> Result<(), SinkError> {
         for body in (self.encode)(batch) {
-            match self.post(&body).map_err(again)? {
+            match self.post(body).map_err(|e| SinkError::Again(format!("{e:#}")))? {
                 200..300 => {}
                 status @ (408 | 425 | 429 | 500..600) => {
                     return Err(SinkError::Again(format!("the receiver answered {status}")));
@@ -217,36 +275,6 @@ impl Sink for Http {
         }
         Ok(())
     }
-}
-
-/// The status of an answer. Its head must arrive within [`TIMEOUT`], however slowly it is dripped.
-fn read_status(connection: &mut TcpStream) -> io::Result<u16> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut head = Vec::new();
-    let mut piece = [0; 1024];
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        connection.set_read_timeout(Some(left))?;
-        let count = connection.read(&mut piece)?;
-        if count == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the receiver hung up without an answer",
-            ));
-        }
-        head.extend_from_slice(&piece[..count]);
-        if head.len() > MAX_ANSWER {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the receiver's answer is too long"));
-        }
-    }
-    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-    let status = std::str::from_utf8(line).ok().and_then(|line| {
-        line.strip_prefix("HTTP/1.1 ").or(line.strip_prefix("HTTP/1.0 "))?.get(..3)?.parse().ok()
-    });
-    status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the receiver does not speak HTTP"))
 }
 
 /// Everything that the network does may pass: the batch comes again.

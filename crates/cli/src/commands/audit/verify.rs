@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use claviger_audit::checkpoint::SignedCheckpoint;
-use claviger_audit::files::Files;
-use claviger_audit::note::VerifyingKey;
-use claviger_audit::pin::{FilePin, Pin as _, PinError};
+use claviger_audit::log::Meta;
+use claviger_audit::note::{KeyKind, VerifyingKey};
 use claviger_audit::reader::{ReadError, Reader};
 use claviger_audit::receipt::Receipt;
-use claviger_audit::tree::verify_consistency;
-use claviger_audit::verify::{Fault, Options, Verified, VerifyError, verify, verify_chain};
+use claviger_audit::verify::{Options, Seen, Verified, VerifyError, verify, verify_chain};
+use claviger_audit::witness::Policy;
 use serde_json::{Value, json};
 
-use super::{directory, keys, log_files, origin, read_small};
+use super::place::{Place, directory};
+use super::{keys, name, origin, pin, read_small, witness};
 use crate::Outcome;
 use crate::args_audit::Verify;
 use crate::commands::print;
@@ -54,18 +53,28 @@ pub(super) fn run(args: &Verify) -> anyhow::Result<Outcome> {
 }
 
 fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdict> {
-    let files = log_files(dir)?;
+    let name = name(dir);
+    let policy = args.policy.as_deref().map(witness::policy).transpose()?;
+    // A policy names keys, too; of logs, only the one that is verified.
+    let mut keys = keys.to_vec();
+    keys.extend(policy.iter().flat_map(Policy::keys));
+    let origin = origin(&args.trust, &keys);
+    let files = Place::of(dir)?.files(origin.as_deref())?;
     let archive = args.archive.as_deref().map(directory).transpose().context("--archive")?;
     // Everything that must be there is read before the long work begins.
     let mut seen = Vec::new();
     for path in &args.from {
-        seen.push((format!("--from {}", path.display()), read_small(path).context("--from")?));
+        let note = read_small(path).context("--from")?;
+        seen.push(Seen { place: format!("--from {}", path.display()), note });
     }
-    let pin = args.pin.as_ref().map(FilePin::new);
+    let pin = match &args.pin {
+        Some(pin) => Some(pin::pin(pin, origin.as_deref().context("--pin: of which log? give --key")?)?),
+        None => None,
+    };
     if let Some(pin) = &pin
         && let Some(note) = pin.load()?
     {
-        seen.push(("--pin".to_owned(), note));
+        seen.push(Seen { place: "--pin".into(), note });
     }
     let mut receipts = Vec::new();
     for path in &args.receipt {
@@ -73,29 +82,34 @@ fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdi
             Ok(receipt) => receipt,
             Err(e) => return Ok(Verdict::Tampered(format!("{}: {e}", path.display()))),
         };
-        seen.push((format!("--receipt {}", path.display()), receipt.checkpoint.clone()));
+        seen.push(Seen { place: format!("--receipt {}", path.display()), note: receipt.checkpoint.clone() });
         receipts.push((path, receipt));
     }
 
+    let compared = seen.len() - receipts.len();
+    // A policy alone says who the witnesses are, not whose log it is.
+    let knows_log = keys.iter().any(|key| key.kind() == KeyKind::Ed25519);
     let options = Options {
-        origin: origin(&args.trust, keys).unwrap_or_default(),
-        keys: keys.to_vec(),
-        from: seen.first().map(|(_, note)| note.clone()),
+        origin: origin.clone().unwrap_or_default(),
+        keys: if knows_log { keys.clone() } else { Vec::new() },
+        seen,
         archive,
         events: args.events,
     };
-    let verified = match verify(&files, &options) {
+    let mut verified = match verify(&files, &options) {
         Ok(verified) => verified,
-        Err(VerifyError::Tampered(fault)) => {
-            let whence = seen.first().filter(|_| matches!(*fault, Fault::Rollback(_)));
-            let whence = whence.map(|(whence, _)| format!("{whence}: ")).unwrap_or_default();
-            return Ok(Verdict::Tampered(format!("{whence}{fault}")));
-        }
-        Err(e) => return Err(e).with_context(|| format!("{}", dir.display())),
+        Err(VerifyError::Tampered(fault)) => return Ok(Verdict::Tampered(fault.to_string())),
+        Err(e) => return Err(e).context(name),
     };
-    if (seen.len() > 1 || !receipts.is_empty() || args.previous.is_some())
-        && let Err(why) = beyond(args, dir, &Reading { files, keys, head: &verified.head }, &seen, &receipts)?
-    {
+    if let Some(policy) = &policy {
+        if let Err(e) = policy.is_quorum(&verified.head) {
+            return Ok(Verdict::Tampered(format!("checkpoint: {e}")));
+        }
+        verified.witnesses = verified.head.witnesses(&keys)?;
+    }
+    let trusted = if knows_log { keys } else { Reader::open(Arc::clone(&files), &[])?.meta().keys.clone() };
+    let reader = Reader::under(files, verified.head.clone(), &trusted);
+    if let Err(why) = beyond(args, &reader, &receipts)? {
         return Ok(Verdict::Tampered(why));
     }
     if let Some(pin) = pin {
@@ -106,67 +120,32 @@ fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdi
             "the signature was checked against the keys that the log itself names; give --key to know whose it is",
         );
     }
-    Ok(good(&verified, receipts.len(), seen.len() - receipts.len()))
+    Ok(good(&verified, receipts.len(), compared))
 }
 
-/// A log that was verified.
-struct Reading<'a> {
-    files: Arc<dyn Files>,
-    keys: &'a [VerifyingKey],
-    head: &'a SignedCheckpoint,
-}
-
-/// Compares what was seen before, receipts and the log before with tiles that were just verified. The inner error is
-/// what is wrong.
+/// Compares receipts and the log before with what was just verified. The inner error is what is wrong.
 fn beyond(
     args: &Verify,
-    dir: &Path,
-    log: &Reading<'_>,
-    seen: &[(String, String)],
+    reader: &Reader,
     receipts: &[(&PathBuf, Receipt)],
 ) -> anyhow::Result<Result<(), String>> {
-    let reader =
-        Reader::open(Arc::clone(&log.files), log.keys).with_context(|| format!("{}", dir.display()))?;
-    let trusted = if log.keys.is_empty() { &reader.meta().keys } else { log.keys };
-    // The log may have grown since: then that head, too, must extend the one that was verified.
-    let verified = ("the head that was verified".to_owned(), log.head.to_string());
-    for (whence, note) in seen.iter().chain([&verified]) {
-        if let Err(why) = extends(&reader, note, trusted)? {
-            return Ok(Err(format!("{whence}: {why}")));
-        }
-    }
+    let Meta { origin, keys } = reader.meta();
     for (path, receipt) in receipts {
         let entry = match reader.entry(receipt.index) {
             Err(e @ ReadError::NoEntry { .. }) => return Ok(Err(format!("{}: {e}", path.display()))),
             other => other.with_context(|| format!("{}", path.display()))?,
         };
-        if let Err(e) = receipt.verify(&entry, &log.head.checkpoint().origin, trusted) {
+        if let Err(e) = receipt.verify(&entry, origin, keys) {
             return Ok(Err(format!("{}: {e}", path.display())));
         }
     }
     if let Some(previous) = &args.previous {
-        let before = Reader::open(log_files(previous)?, &[]).context("--previous")?;
+        let files = Place::of(previous).and_then(|place| place.files(None)).context("--previous")?;
+        let before = Reader::open(files, &[]).context("--previous")?;
         let named = before.meta().keys.clone();
-        return Ok(verify_chain(&before, &named, &reader).map_err(|e| e.to_string()));
+        return Ok(verify_chain(&before, &named, reader).map_err(|e| e.to_string()));
     }
     Ok(Ok(()))
-}
-
-/// Does the log extend a head that was seen before? The inner error is what is wrong with it.
-fn extends(reader: &Reader, note: &str, keys: &[VerifyingKey]) -> anyhow::Result<Result<(), String>> {
-    let now = reader.head().checkpoint();
-    let then = match SignedCheckpoint::verify(note, &now.origin, keys) {
-        Ok(then) => then,
-        Err(e) => return Ok(Err(e.to_string())),
-    };
-    let (pinned, found) = (then.to_string(), reader.head().to_string());
-    let then = then.checkpoint();
-    if then.size > now.size {
-        return Ok(Err(PinError::Shrunk { pinned, found }.to_string()));
-    }
-    let proof = reader.consistency(then.size)?;
-    let forked = |_| PinError::Forked { pinned, found }.to_string();
-    Ok(verify_consistency(then.size, now.size, &proof, &then.root, &now.root).map_err(forked))
 }
 
 fn good(verified: &Verified, receipts: usize, seen: usize) -> Verdict {

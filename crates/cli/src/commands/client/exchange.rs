@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Exchange) -> anyhow::Result<Outcome> {
                 lease_file::write(path, &url, &received.lease)?;
             }
             let names = usual(&received.lease.kind);
-            let variables = variables(received, &args.ask.variables, names)?;
+            let variables = variables(&received, &args.ask.variables, names)?;
             steps::carry_out(&plan(way, &variables, &options)?)
         })();
         if let Err(error) = handed {

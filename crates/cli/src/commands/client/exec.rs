@@ -93,7 +93,7 @@ async fn supervise(
         let lease = std::mem::replace(&mut received.lease, ReceivedLease::nothing());
         let names = usual(&lease.kind);
         leases.push(lease);
-        wanted.extend(chosen(received, args, names)?);
+        wanted.extend(chosen(&received, args, names)?);
     }
     let mut command = command(args);
     for variable in &wanted {
@@ -141,7 +141,7 @@ async fn all(keepers: Vec<impl Future<Output = ()>>) -> ExitStatus {
 
 /// The variables and files that were asked for; every field, if nothing was.
 fn chosen(
-    received: claviger_broker::server::wire::ReceivedExchange,
+    received: &claviger_broker::server::wire::ReceivedExchange,
     args: &Exec,
     usual: &[(&str, &str)],
 ) -> anyhow::Result<Vec<Variable>> {

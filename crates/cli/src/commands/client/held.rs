@@ -22,11 +22,17 @@ pub(crate) fn revoke(args: &Revoke) -> anyhow::Result<Outcome> {
     if let Some(path) = &args.held.lease {
         drop(std::fs::remove_file(path));
     }
-    let note = match (answer.state.as_str(), &answer.until) {
-        ("revoking", _) => ": its target has not confirmed yet; the broker tries until it does".to_owned(),
-        (_, Some(until)) => format!(": its target cannot end it early; it works until {until}"),
-        _ => String::new(),
+    let text = match &answer.until {
+        None => format!("{} {}\n", answer.id, answer.state),
+        Some(until) if answer.revocable => format!(
+            "{} {}: its target has not confirmed yet; the broker tries until it does, and it ends at {until} at the \
+             latest\n",
+            answer.id, answer.state
+        ),
+        Some(until) => {
+            format!("{} given back: its target cannot end it early; it works until {until}\n", answer.id)
+        }
     };
-    print(&format!("{} {}{note}\n", answer.id, answer.state))?;
+    print(&text)?;
     Ok(Outcome::Clean)
 }

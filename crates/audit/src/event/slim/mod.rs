@@ -1,5 +1,7 @@
 //! A view of an entry that copies nothing: what filters, indexes and reports look at.
 
+mod fast;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 
@@ -9,7 +11,7 @@ use serde::Deserialize;
 use super::Outcome;
 
 /// A string borrowed from the entry, unless it has escapes. Empty when the member is missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -22,7 +24,7 @@ impl Deref for Text<'_> {
 }
 
 /// The members of an event that questions are asked about, borrowed from the entry.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the fields are those of Event, Who and Target")]
 pub struct Slim<'a> {
@@ -56,7 +58,7 @@ pub struct Slim<'a> {
 }
 
 /// Who, borrowed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SlimWho<'a> {
     #[serde(borrow)]
@@ -78,7 +80,7 @@ pub struct SlimWho<'a> {
 }
 
 /// The target, borrowed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SlimTarget<'a> {
     #[serde(borrow)]
@@ -90,7 +92,7 @@ pub struct SlimTarget<'a> {
 }
 
 /// The fingerprint, borrowed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SlimFingerprint<'a> {
     #[serde(borrow)]
@@ -98,7 +100,7 @@ pub struct SlimFingerprint<'a> {
 }
 
 /// The members of details that reports look at, whatever the type of the event.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SlimDetail<'a> {
     #[serde(borrow)]
@@ -120,7 +122,13 @@ pub struct SlimDetail<'a> {
 impl<'a> Slim<'a> {
     /// Reads an entry. `None` if it is not an event.
     pub fn parse(entry: &'a [u8]) -> Option<Slim<'a>> {
-        serde_json::from_str(std::str::from_utf8(entry).ok()?).ok()
+        let text = std::str::from_utf8(entry).ok()?;
+        fast::parse(text).or_else(|| Slim::general(text))
+    }
+
+    /// Reads an entry of any form.
+    fn general(text: &'a str) -> Option<Slim<'a>> {
+        serde_json::from_str(text).ok()
     }
 
     /// When it happened, in milliseconds since 1970; 0 if it does not say.
