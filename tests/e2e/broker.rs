@@ -280,13 +280,17 @@ fn an_unsafe_start_is_refused_with_what_to_do() {
     let good = fs::read_to_string(&path).expect("read");
     let serve = |text: &str| {
         fs::write(&path, text).expect("written");
-        ground.job("", &["serve"])
+        // With `--check`, one that would start ends too.
+        ground.job("", &["serve", "--check"])
     };
     let cases = [
         (good.replace("audit: {log: log, key: {file: log.key}}\n", ""), "claviger audit init"),
         (good.replace("keys: {current: {id: \"1\", from: {file: master.key}}}\n", ""), "`keys` is missing"),
         (good.replace("127.0.0.1:", "0.0.0.0:"), "behind_proxy"),
-        (good.replace("repository_id: \"1\", ", ""), "claviger-broker.yaml:"),
+        (
+            good.replace("{repository_id: \"1\", repository_owner_id: \"1\"}", "{ref: refs/heads/main}"),
+            "binds no immutable claim",
+        ),
     ];
     for (text, wanted) in cases {
         let (status, _, err) = serve(&text);
