@@ -1,7 +1,7 @@
 //! The decision among 10,000 roles: `cargo bench -p claviger-broker --bench policy`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::ops::Range;
 
 use claviger_broker::config::Config;
 use claviger_broker::identity::Identity;
@@ -17,10 +17,13 @@ fn main() {
     divan::main();
 }
 
-/// A role for each of many repositories, with a ceiling for every tenth.
+/// Roles of one file: a configuration file is bounded to 4 MiB.
+const ROLES_A_FILE: usize = 2_000;
+
+/// The configuration itself, with a ceiling for every tenth repository.
 fn yaml() -> String {
     let mut text = "audience: https://broker.test\nissuers: {github: {platform: github}}\nenvironments: {prod: {max_ttl: 1h}}\n\
-                    providers: {db: {kind: none, environment: prod}}\nceilings:\n"
+                    providers: {db: {kind: none, environment: prod}}\npolicy: [roles]\nceilings:\n"
         .to_owned();
     for n in 0..CEILINGS {
         let _ = writeln!(
@@ -29,8 +32,13 @@ fn yaml() -> String {
             n * 10
         );
     }
-    text.push_str("roles:\n");
-    for n in 0..ROLES {
+    text
+}
+
+/// A role for each of these repositories.
+fn roles(numbers: Range<usize>) -> String {
+    let mut text = "roles:\n".to_owned();
+    for n in numbers {
         let _ = write!(
             text,
             "  team-{}/deploy-{n}:\n    issuer: github\n    match:\n      repository_id: \"{n}\"\n      repository_owner_id: \"1001\"\n      \
@@ -44,7 +52,13 @@ fn yaml() -> String {
 }
 
 fn config() -> Config {
-    Config::parse("bench.yaml", yaml(), Path::new(".")).expect("loads")
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("roles")).expect("a folder in it");
+    for first in (0..ROLES).step_by(ROLES_A_FILE) {
+        let path = folder.path().join(format!("roles/{first}.yaml"));
+        std::fs::write(path, roles(first..first + ROLES_A_FILE)).expect("written");
+    }
+    Config::parse("bench.yaml", yaml(), folder.path()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn who(repository: usize) -> Identity {
@@ -72,15 +86,14 @@ fn refused(bencher: divan::Bencher<'_, '_>) {
     bencher.bench(|| config.policy.decide(&who, "team-10/deploy-4710", &context()));
 }
 
+#[divan::bench(sample_count = 5)]
+fn reading(bencher: divan::Bencher<'_, '_>) {
+    bencher.bench(config);
+}
+
 #[divan::bench]
 fn which_roles_may_i_take(bencher: divan::Bencher<'_, '_>) {
     let (config, who) = (config(), who(4710));
     assert_eq!(config.policy.open_to(&who, &context()), ["team-10/deploy-4710"]);
     bencher.bench(|| config.policy.open_to(&who, &context()).len());
-}
-
-#[divan::bench(sample_count = 5, sample_size = 1)]
-fn load(bencher: divan::Bencher<'_, '_>) {
-    let text = yaml();
-    bencher.bench(|| Config::parse("bench.yaml", text.clone(), Path::new(".")).is_ok());
 }
