@@ -1,15 +1,12 @@
 //! Reading a configuration: the file, its policy files, the files that repositories keep.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{Document, MAX_FILE, Place, Problem, closest, step_of};
-use super::{Config, ConfigError, ConfigFile, KeySource, MasterKey, StoreSection};
-use crate::config::secrets::SecretRef;
-use crate::identity::issuer;
+use super::files::{text, yaml_files};
+use super::{Config, ConfigError, ConfigFile, checks};
 use crate::platform::Reach;
 use crate::policy::file::{Caps, DelegatedFile, PolicyFile, RoleFile};
 use crate::policy::{Builder, Delegation, Known};
@@ -20,40 +17,6 @@ pub(super) const MAX_DELEGATED: usize = 256 << 10;
 const MAX_FILES: usize = 20_000;
 /// Most bytes of all files together.
 const MAX_TOTAL: usize = 64 << 20;
-
-/// Reads a text file: a regular one, of at most so many bytes, in UTF-8.
-pub(super) fn text(path: &Path, most: usize) -> Result<String, Problem> {
-    let no = |what: String| Problem { at: Place::file(&path.display().to_string()), what };
-    let wrong = |e: std::io::Error| no(e.to_string());
-    // Looked at first, as opening a FIFO would wait for ever.
-    if !std::fs::metadata(path).map_err(wrong)?.is_file() {
-        return Err(no("not a regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).map_err(wrong)?.take(most as u64 + 1).read_to_end(&mut bytes).map_err(wrong)?;
-    if bytes.len() > most {
-        return Err(no(format!("larger than {} KiB; move roles to files of their own", most >> 10)));
-    }
-    String::from_utf8(bytes).map_err(|_| no("not UTF-8".to_owned()))
-}
-
-/// The `.yaml` files of a folder, by name.
-fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let wrong =
-        |e: std::io::Error| Problem { at: Place::file(&folder.display().to_string()), what: e.to_string() };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        let is_yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        // Editors leave hidden copies behind.
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if is_yaml && !is_hidden {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
 
 /// A policy file still to be built into roles.
 struct Source {
@@ -69,7 +32,8 @@ struct Owner {
     id: String,
 }
 
-struct Loader {
+/// What was read, and what is wrong with it.
+pub(super) struct Loader {
     documents: Vec<Document>,
     sources: Vec<Source>,
     problems: Vec<Problem>,
@@ -97,11 +61,13 @@ pub(super) fn config(name: &str, text: String, base: &Path) -> Result<Config, Co
     if !loader.problems.is_empty() {
         return Err(ConfigError::new(loader.problems));
     }
-    resolve(&mut file, base);
+    // From here on it does not matter where the program stands.
+    let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
+    checks::resolve(&mut file, &base);
     loader.delegated.sort();
     loader.documents.iter_mut().for_each(Document::forget);
     Ok(Config {
-        base: base.to_owned(),
+        base,
         audience: file.audience,
         issuers: file.issuers,
         environments: file.environments,
@@ -119,7 +85,7 @@ pub(super) fn config(name: &str, text: String, base: &Path) -> Result<Config, Co
 }
 
 impl Loader {
-    fn no(&mut self, pointer: &str, what: impl Into<String>) {
+    pub(super) fn no(&mut self, pointer: &str, what: impl Into<String>) {
         let problem = self.documents[0].problem(pointer, what);
         self.problems.push(problem);
     }
@@ -157,99 +123,6 @@ impl Loader {
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_good) {
             let at = format!("/{section}{}", step_of(name));
             self.no(&at, "a name has 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`");
-        }
-    }
-
-    fn sections(&mut self, file: &ConfigFile, known: &Known) {
-        if file.version != 1 {
-            self.no(
-                "/version",
-                format!("version {} is not known; this claviger reads version 1", file.version),
-            );
-        }
-        let mut urls: BTreeMap<String, &str> = BTreeMap::new();
-        for (name, config) in &file.issuers {
-            let at = format!("/issuers{}", step_of(name));
-            match issuer::Issuer::new(name, config, &file.audience) {
-                Ok(issuer) => {
-                    if let Some(other) = urls.insert(issuer.url().to_owned(), name) {
-                        self.no(
-                            &at,
-                            format!("the issuer `{}` is configured as `{other}` already", issuer.url()),
-                        );
-                    }
-                }
-                Err(e) => self.no(&at, e.what),
-            }
-        }
-        if known.issuers.is_empty() && !file.roles.is_empty() {
-            self.no("/roles", "there are roles and no `issuers`: nobody could take one");
-        }
-        self.store(&file.store);
-        if let Some(tls) = &file.server.tls {
-            if tls.cert == tls.key {
-                self.no("/server/tls/key", "certificate and key are the same file");
-            }
-        } else if !file.server.listen.ip().is_loopback() && !file.server.behind_proxy {
-            self.no(
-                "/server/listen",
-                "without `tls` only a loopback address can be listened on; tokens and credentials would cross the network \
-                 in the clear. Where a proxy ends TLS, say `behind_proxy: true`",
-            );
-        }
-        for (at, key) in file.keys.iter().flat_map(|keys| {
-            let old = keys.old.iter().enumerate().map(|(index, key)| (format!("/keys/old/{index}"), key));
-            [("/keys/current".to_owned(), &keys.current)].into_iter().chain(old)
-        }) {
-            self.key(&at, key);
-        }
-        if let Some(keys) = &file.keys {
-            let mut ids: Vec<&str> = keys.old.iter().map(|key| key.id.as_str()).collect();
-            ids.push(&keys.current.id);
-            ids.sort_unstable();
-            if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-                self.no("/keys", "two keys have the same id");
-            }
-        }
-    }
-
-    fn store(&mut self, store: &StoreSection) {
-        let (scheme, rest) = store.url.split_once(':').unwrap_or((&store.url, ""));
-        match scheme {
-            "sqlite" if rest.trim_start_matches('/').is_empty() => {
-                self.no("/store/url", "name the file: `sqlite:claviger-broker.db`");
-            }
-            "sqlite" | "memory" => {
-                if store.password.is_some() {
-                    self.no("/store/password", format!("`{scheme}:` has no password"));
-                }
-            }
-            "postgres" | "postgresql" => match url::Url::parse(&store.url) {
-                Ok(url)
-                    if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") =>
-                {
-                    self.no(
-                        "/store/url",
-                        "a password stands in the URL; say where it lies under `password` instead",
-                    );
-                }
-                Ok(url) if url.host().is_some() => {}
-                _ => self.no("/store/url", "write `postgres://USER@HOST/DATABASE`"),
-            },
-            _ => self.no("/store/url", "write `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`"),
-        }
-    }
-
-    fn key(&mut self, at: &str, key: &MasterKey) {
-        let is_good = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-        if key.id.is_empty() || key.id.len() > 64 || !key.id.chars().all(is_good) {
-            self.no(&format!("{at}/id"), "an id has 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`");
-        }
-        if matches!(&key.from, KeySource::Command(words) if words.is_empty()) {
-            self.no(
-                &format!("{at}/from/command"),
-                "name the program and its arguments: `[program, argument]`",
-            );
         }
     }
 
@@ -448,37 +321,5 @@ fn add(
     for (name, role) in roles {
         let at = format!("/roles{}", step_of(name));
         builder.role((index, document, &at), name, role, delegation, problems);
-    }
-}
-
-/// Makes paths independent of where the program stands.
-fn resolve(file: &mut ConfigFile, base: &Path) {
-    let join = |path: &mut PathBuf| *path = base.join(&*path);
-    let secret = |reference: &mut SecretRef| {
-        if let SecretRef::File(path) = reference {
-            join(path);
-        }
-    };
-    for issuer in file.issuers.values_mut() {
-        issuer.jwks_file.iter_mut().chain(&mut issuer.ca_file).for_each(join);
-    }
-    if let Some(tls) = &mut file.server.tls {
-        [&mut tls.cert, &mut tls.key].into_iter().chain(&mut tls.client_ca).for_each(join);
-    }
-    if let Some(path) = file.store.url.strip_prefix("sqlite:") {
-        let path = base.join(path.trim_start_matches("//"));
-        file.store.url = format!("sqlite:{}", path.display());
-    }
-    file.store.ca_file.iter_mut().for_each(join);
-    file.store.password.iter_mut().for_each(secret);
-    if let Some(audit) = &mut file.audit {
-        join(&mut audit.log);
-        secret(&mut audit.key);
-        audit.pins.iter_mut().for_each(join);
-    }
-    for key in file.keys.iter_mut().flat_map(|keys| keys.old.iter_mut().chain([&mut keys.current])) {
-        if let KeySource::File(path) = &mut key.from {
-            join(path);
-        }
     }
 }

@@ -5,7 +5,9 @@
 //! write; problems are gathered, so that one run shows them all. A secret never stands in the configuration, only where
 //! it lies; see [`secrets`].
 
+mod checks;
 pub mod document;
+mod files;
 mod load;
 pub(crate) mod places;
 mod providers;
@@ -155,7 +157,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
-        let text = load::text(path, document::MAX_FILE).map_err(|problem| ConfigError::new(vec![problem]))?;
+        let text =
+            files::text(path, document::MAX_FILE).map_err(|problem| ConfigError::new(vec![problem]))?;
         let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Config::parse(&path.display().to_string(), text, base)
     }

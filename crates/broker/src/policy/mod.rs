@@ -7,12 +7,14 @@
 mod build;
 pub mod cases;
 mod ceiling;
+mod check;
 pub mod explain;
 pub mod file;
 pub mod glob;
 pub mod grant;
 pub mod lint;
 pub mod matcher;
+mod network;
 mod refusal;
 mod role;
 #[cfg(test)]
