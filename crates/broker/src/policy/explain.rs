@@ -241,8 +241,16 @@ impl Config {
                 Some(excess) => format!("{} within {} ({})", excess.member, excess.allowed, ceiling.name),
                 None => format!("what the {} allows", ceiling.name),
             };
-            let seen = excess.as_ref().map(|it| format!("{} in the role", it.said));
-            steps.push(Step { claim: "ceiling".to_owned(), wanted, seen, holds: excess.is_none() });
+            let seen = match &excess {
+                Some(excess) => format!("{} in the role", excess.said),
+                None => format!("within the {}", ceiling.name),
+            };
+            steps.push(Step {
+                claim: "ceiling".to_owned(),
+                wanted,
+                seen: Some(seen),
+                holds: excess.is_none(),
+            });
         }
         let decision = match self.policy.weigh(role, asker, context) {
             Ok(grant) => Decision::Allowed {

@@ -270,3 +270,43 @@ fn limits_and_defaults() {
         assert!(error.contains(word), "{bad}: {error}");
     }
 }
+
+#[test]
+fn paths_do_not_depend_on_where_the_program_stands() {
+    let rest =
+        "store: {url: \"sqlite:state/broker.db\"}\nkeys: {current: {id: a, from: {file: secrets/key}}}\n";
+    let text = format!("{HEAD}{rest}audit: {{log: log, key: {{file: audit.key}}, pins: [/mnt/pin]}}\n");
+    let config =
+        crate::config::Config::parse("broker.yaml", text, std::path::Path::new("conf")).expect("loads");
+    let base = std::path::absolute("conf").expect("a folder");
+    assert_eq!(config.base, base);
+    assert_eq!(config.store.url, format!("sqlite:{}/state/broker.db", base.display()));
+    let audit = config.audit.expect("a log");
+    assert_eq!((audit.log, audit.pins[0].to_str()), (base.join("log"), Some("/mnt/pin")));
+}
+
+#[test]
+fn sections_that_would_be_holes_do_not_load() {
+    for (rest, word) in [
+        ("server: {listen: \"0.0.0.0:8700\"}\n", "only a loopback address"),
+        ("server: {listen: \"[::]:8700\"}\n", "only a loopback address"),
+        ("store: {url: \"postgres://u:p@h/d\"}\n", "a password stands in the URL"),
+        ("store: {url: \"postgres://u@h/d?password=p\"}\n", "a password stands in the URL"),
+        ("store: {url: \"mysql://h/d\"}\n", "sqlite:PATH"),
+        ("store: {url: \"sqlite:\"}\n", "name the file"),
+        ("keys: {current: {id: a, from: {file: k}}, old: [{id: a, from: {env: K}}]}\n", "same id"),
+        ("keys: {current: {id: a, from: {value: swordfish}}}\n", "unknown variant"),
+        ("keys: {current: {id: \"a/b\", from: {env: K}}}\n", "an id has"),
+        ("keys: {current: {id: a, from: {command: []}}}\n", "name the program"),
+        ("version: 2\n", "reads version 1"),
+        ("policy: [nothing.yaml]\n", "no such file or folder"),
+    ] {
+        let error = wrong(rest);
+        assert!(error.contains(word) && error.starts_with("broker.yaml:"), "{rest}: {error}");
+    }
+    let more = "server: {listen: \"0.0.0.0:8700\", behind_proxy: true}\nstore: {url: \"postgres://u@h/d\", password: {env: P}}\n";
+    config(more);
+    let issuers = "audience: a\nissuers:\n  a: {platform: github}\n  b: {platform: github}\n";
+    let error = crate::config::Config::parse("x.yaml", issuers.to_owned(), std::path::Path::new("."));
+    assert!(error.is_err_and(|e| e.to_string().contains("configured as `a` already")));
+}
