@@ -5,4 +5,5 @@ mod delegated;
 mod explained;
 mod lints;
 mod naive;
+mod random;
 mod support;
