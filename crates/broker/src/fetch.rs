@@ -9,17 +9,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
 mod address;
+mod call;
 
 pub use self::address::is_public;
+pub use self::call::{Answer, Call};
 
 /// Where a call may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,134 +117,6 @@ impl FetchError {
                 false
             }
         }
-    }
-}
-
-/// A call to make.
-pub struct Call {
-    method: Method,
-    url: String,
-    headers: HeaderMap,
-    body: Option<Zeroizing<Vec<u8>>>,
-    invalid: Option<&'static str>,
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Call({} {})", self.method, shown(&self.url))
-    }
-}
-
-impl Call {
-    /// A call with this method.
-    pub fn new(method: Method, url: impl Into<String>) -> Call {
-        Call { method, url: url.into(), headers: HeaderMap::new(), body: None, invalid: None }
-    }
-
-    /// `GET`.
-    pub fn get(url: impl Into<String>) -> Call {
-        Call::new(Method::GET, url)
-    }
-
-    /// `POST`.
-    pub fn post(url: impl Into<String>) -> Call {
-        Call::new(Method::POST, url)
-    }
-
-    /// With a header. A value that cannot stand in one makes the call fail when it is sent.
-    #[must_use]
-    pub fn header(self, name: &'static str, value: &str) -> Call {
-        self.put(name, value.as_bytes(), false)
-    }
-
-    /// With a header whose value is a secret.
-    #[must_use]
-    pub fn secret_header(self, name: &'static str, value: &Secret) -> Call {
-        self.put(name, value.expose(), true)
-    }
-
-    /// With `Authorization: Bearer`.
-    #[must_use]
-    pub fn bearer(self, token: &Secret) -> Call {
-        let value = Zeroizing::new([b"Bearer ", token.expose()].concat());
-        self.put("authorization", &value, true)
-    }
-
-    /// With `Accept: application/json`.
-    #[must_use]
-    pub fn accept_json(self) -> Call {
-        self.header("accept", "application/json")
-    }
-
-    /// With a body as a form would send it.
-    #[must_use]
-    pub fn form(self, fields: &[(&str, &str)]) -> Call {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.body("application/x-www-form-urlencoded", body.into_bytes())
-    }
-
-    /// With a JSON body.
-    #[must_use]
-    pub fn json(self, value: &Value) -> Call {
-        self.body("application/json", value.to_string().into_bytes())
-    }
-
-    /// With a body.
-    #[must_use]
-    pub fn body(mut self, kind: &'static str, body: Vec<u8>) -> Call {
-        self.body = Some(Zeroizing::new(body));
-        self.header("content-type", kind)
-    }
-
-    fn put(mut self, name: &'static str, value: &[u8], secret: bool) -> Call {
-        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
-            (Ok(name), Ok(mut value)) => {
-                value.set_sensitive(secret);
-                self.headers.insert(name, value);
-            }
-            _ => self.invalid = Some("a header's name or value has characters that cannot stand there"),
-        }
-        self
-    }
-}
-
-/// An answer, of any status.
-pub struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Secret,
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
-    }
-}
-
-impl Answer {
-    /// The status.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// Whether the status is from 200 to 299.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// A header's value, if it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The body, which may hold a credential.
-    pub fn body(&self) -> &[u8] {
-        self.body.expose()
-    }
-
-    /// The body, taken over.
-    pub fn into_body(self) -> Secret {
-        self.body
     }
 }
 
@@ -355,7 +227,7 @@ impl Fetch {
         let (at, why) = (at.to_owned(), words(error));
         if error.is_timeout() {
             FetchError::TimedOut { at, seconds: self.timeout.as_secs() }
-        } else if why.contains(NOT_PUBLIC) {
+        } else if has_cause::<NotPublic>(error) {
             FetchError::Forbidden { at, why: NOT_PUBLIC }
         } else if error.is_connect() {
             FetchError::NoConnection { at, why }
@@ -367,6 +239,16 @@ impl Fetch {
 
 const NOT_PUBLIC: &str = "the name or address is not public; `internal: true` allows it";
 const LOCALHOST: &str = "localhost";
+
+/// A name that resolved to an address that is not allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("{NOT_PUBLIC}")]
+struct NotPublic;
+
+/// Whether an error of this type lies somewhere below.
+fn has_cause<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<E>())
+}
 
 /// Resolves names and lets only allowed addresses through.
 struct Checked(Guard);
@@ -384,7 +266,7 @@ impl Resolve for Checked {
                 Guard::Ambient => true,
             };
             if !found.iter().all(|found| allowed(found.ip())) {
-                return Err(NOT_PUBLIC.into());
+                return Err(NotPublic.into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
