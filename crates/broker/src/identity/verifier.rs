@@ -107,9 +107,12 @@ impl Verifier {
 
     /// Fetches keys that are old. Failures are in [`status`](Verifier::status).
     pub async fn refresh(&self) {
+        let mut tasks = tokio::task::JoinSet::new();
         for source in self.sources.values() {
-            source.refresh().await;
+            let source = Arc::clone(source);
+            tasks.spawn(async move { source.refresh().await });
         }
+        tasks.join_all().await;
     }
 
     /// Keeps all keys fresh, without end: for a task of the server.
