@@ -19,6 +19,7 @@ mod header_attacks;
 mod issuers;
 mod mutation;
 mod second_opinion;
+mod tls;
 mod tokens;
 
 /// A verifier of one issuer with the system's clock.
