@@ -271,6 +271,24 @@ fn killed_between_two_leases_it_knows_both() {
 }
 
 #[test]
+fn a_configuration_in_another_folder_finds_its_files() {
+    let ssh = "{kind: ssh, environment: test, ca_key: {file: ca}}";
+    let ground = Ground::new(ssh, "{principals: [demo]}");
+    let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
+    private(&ground.folder.path().join("ca"), authority.expose());
+    let folder = ground.folder.path();
+    let (parent, name) = (folder.parent().expect("a parent"), folder.file_name().expect("a name"));
+    let output = Command::new(binary())
+        .args(["serve", "--check", "--config"])
+        .arg(Path::new(name).join("claviger-broker.yaml"))
+        .current_dir(parent)
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.join("broker.db").is_file(), "the store lies beside the configuration");
+}
+
+#[test]
 fn an_unsafe_start_is_refused_with_what_to_do() {
     let ssh = "{kind: ssh, environment: test, ca_key: {file: ca}}";
     let mut ground = Ground::new(ssh, "{principals: [demo]}");

@@ -23,9 +23,10 @@ use claviger_audit::recorder::Recorder;
 use claviger_audit::report::{Config, Period, Report, Rows, html};
 use claviger_audit::verify::{Options as Verify, verify};
 
-#[path = "../tests/support/month.rs"]
+#[path = "../tests/it/month.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod month;
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/it/support.rs"]
 mod support;
 
 const ORIGIN: &str = "audit.example/bench";

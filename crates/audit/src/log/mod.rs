@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use meta::Meta;
 pub use open::{Recovery, TornTail};
 #[cfg(feature = "postgres")]
-pub use postgres::Database;
+pub use postgres::{Connections, Database};
 
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::clock::{Clock, SystemClock};

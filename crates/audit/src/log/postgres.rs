@@ -8,6 +8,7 @@
 //! A connection lost at the commit leaves a batch that may or may not be in: its callers get an error, the next batch
 //! reads the row. What no table can show, a database that was restored or failed over to an older state, the pin shows.
 
+mod connections;
 mod table;
 mod tiles;
 
@@ -33,6 +34,7 @@ use crate::pin;
 use crate::publish::CHECKPOINT;
 use crate::reader::tile_nodes;
 use crate::tree::{Edge, Hash};
+pub use connections::Connections;
 use table::{Table, write_files};
 use tiles::{Tiles, Unpublished};
 
@@ -46,8 +48,9 @@ CREATE TABLE IF NOT EXISTS claviger_audit_file (
 ";
 /// Connections a process holds at most: the writer, the publisher, and readers.
 const CONNECTIONS: u32 = 8;
-/// A pool hands out a connection within this time, or says that the server is away.
-const ACQUIRE_TIME: Duration = Duration::from_secs(10);
+/// A pool may take this long to hand out a connection: longer than any call, so that the call gives up first and what it
+/// waited for is renewed.
+const ACQUIRE_TIME: Duration = Duration::from_secs(60);
 /// A call that takes longer is given up: a connection that nothing comes back through looks like a slow server.
 const CALL_TIME: Duration = Duration::from_secs(30);
 /// As [`CALL_TIME`] for a batch, whose callers wait.
@@ -60,7 +63,7 @@ const BATCH_SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL lock_
 /// runtime, too, but hold up the thread that calls them.
 #[derive(Clone)]
 pub struct Database {
-    pool: PgPool,
+    connections: Arc<Connections>,
     runtime: Arc<Own>,
 }
 
@@ -93,7 +96,7 @@ impl Database {
             for setting in ["fsync", "full_page_writes"] {
                 let value: String = sqlx::query("SELECT current_setting($1)")
                     .bind(setting)
-                    .fetch_one(&database.pool)
+                    .fetch_one(&database.pool())
                     .await?
                     .try_get(0)?;
                 if value != "on" {
@@ -101,7 +104,7 @@ impl Database {
                 }
             }
             // Two processes that start at once must not create the tables at once.
-            let mut tx = database.pool.begin().await?;
+            let mut tx = database.pool().begin().await?;
             sqlx::query("SELECT pg_advisory_xact_lock(7309941)").execute(&mut *tx).await?;
             sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
             tx.commit().await
@@ -117,7 +120,7 @@ impl Database {
     pub fn reader(url: &str) -> Result<Database, OpenError> {
         let database = Database::reach(url)?;
         database
-            .run(async { sqlx::query("SELECT 1").execute(&database.pool).await })
+            .run(async { sqlx::query("SELECT 1").execute(&database.pool()).await })
             .map_err(|e| database_error(&e))?;
         Ok(database)
     }
@@ -127,12 +130,10 @@ impl Database {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| OpenError::Database(e.to_string()))?;
         let inside = runtime.enter();
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIME)
-            .connect_lazy_with(options);
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIME);
+        let connections = Arc::new(Connections::new(pool, options));
         drop(inside);
-        Ok(Database { pool, runtime: Arc::new(Own(Some(runtime))) })
+        Ok(Database { connections, runtime: Arc::new(Own(Some(runtime))) })
     }
 
     /// The origins of all logs in the database, sorted.
@@ -142,7 +143,7 @@ impl Database {
     pub fn origins(&self) -> Result<Vec<String>, OpenError> {
         let rows = self.run(
             sqlx::query_scalar("SELECT origin FROM claviger_audit_head ORDER BY origin")
-                .fetch_all(&self.pool),
+                .fetch_all(&self.pool()),
         );
         rows.map_err(|e| database_error(&e))
     }
@@ -198,6 +199,10 @@ impl Database {
         Ok(Log::start(files, Arc::new(shared), store, publisher, options.publish, recovery, Box::new(())))
     }
 
+    fn pool(&self) -> PgPool {
+        self.connections.pool()
+    }
+
     /// Waits for a call, for [`CALL_TIME`] at most.
     fn run<T: Send, E: From<sqlx::Error> + Send>(
         &self,
@@ -211,8 +216,10 @@ impl Database {
         limit: Duration,
         call: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
+        let generation = self.connections.generation();
         let in_time = async {
             tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+                self.connections.renew(generation);
                 let why = format!("no answer within {} s", limit.as_secs());
                 Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why)).into())
             })
@@ -268,7 +275,7 @@ async fn read_row(
 
 /// The head of the log, made if there is none.
 async fn create(database: &Database, origin: &str, keys: &[SigningKey]) -> Result<Head, sqlx::Error> {
-    let mut tx = database.pool.begin().await?;
+    let mut tx = database.pool().begin().await?;
     let empty = Checkpoint::empty(origin);
     let signed = empty.sign_after(&empty, &[], keys).map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
     let made =
@@ -329,7 +336,7 @@ async fn append(
     now: Timestamp,
 ) -> Result<Commit, NotAppended> {
     let broken = NotAppended::Contradiction;
-    let mut tx = database.pool.begin().await?;
+    let mut tx = database.pool().begin().await?;
     sqlx::raw_sql(BATCH_SETTINGS).execute(&mut *tx).await?;
     let row = read_row(&mut tx, origin, true).await?.ok_or_else(|| broken("the head row is gone".into()))?;
     let known: Vec<VerifyingKey> = shared.signers().iter().map(|key| key.verifying_key().clone()).collect();

@@ -23,8 +23,10 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use claviger_audit::log::Connections;
 use jiff::Timestamp;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgConnection as Connection, Postgres as Database, Row as _};
 
 use self::begin::Begun;
@@ -35,6 +37,8 @@ use crate::lease::{HandleHash, Hold, HoldId, Intent, Lease, LeaseId, Reason, Sta
 use crate::secret::Secret;
 
 const SKIP_LOCKED: &str = "FOR UPDATE SKIP LOCKED";
+/// How much longer than a statement may take a server is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How often a transaction that lost against another one is run again.
 const RETRIES: u32 = 6;
 /// The first key of this module's advisory locks; the second is 0 for holds, and taken from the role for limits.
@@ -71,7 +75,9 @@ impl Default for Options {
 
 /// Leases in PostgreSQL.
 pub struct Postgres {
-    pool: PgPool,
+    connections: Connections,
+    /// A call that takes longer is given up, whatever the server may still do.
+    limit: Duration,
 }
 
 type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
@@ -105,11 +111,10 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.connect_timeout)
-            .after_connect(|conn, _| Box::pin(make_durable(conn)))
-            .connect_with(connect)
-            .await
-            .map_err(|e| fault(&e))?;
-        let store = Postgres { pool };
+            .after_connect(|conn, _| Box::pin(make_durable(conn)));
+        // The server ends what takes too long, and says so; a server that says nothing at all is given up a little later.
+        let limit = options.statement_timeout + SILENCE;
+        let store = Postgres { connections: Connections::new(pool, connect), limit };
         store.check().await?;
         store.migrate().await?;
         Ok(store)
@@ -117,12 +122,13 @@ impl Postgres {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        let mut conn = self.acquire().await?;
         for setting in ["fsync", "full_page_writes"] {
-            let row = sqlx::query("SELECT current_setting($1)").bind(setting).fetch_one(&self.pool).await;
+            let row = sqlx::query("SELECT current_setting($1)").bind(setting).fetch_one(&mut *conn).await;
             let value: String = row.and_then(|row| row.try_get(0)).map_err(|e| fault(&e))?;
             if value != "on" {
                 return Err(StoreError::Unfit(format!(
@@ -135,7 +141,7 @@ impl Postgres {
 
     /// Brings the tables up to date, one broker at a time.
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut conn = self.pool.acquire().await.map_err(|e| fault(&e))?;
+        let mut conn = self.acquire().await?;
         let run = async |text: &'static str, conn: &mut Connection| {
             sqlx::query(text).bind(MIGRATION_LOCK).execute(conn).await.map_err(|e| fault(&e))
         };
@@ -149,41 +155,74 @@ impl Postgres {
         done.map_err(|e| migrations::fault(e, fault))
     }
 
+    /// A connection. When none comes in time, those that are waited for are given up, so that the next call fares better.
+    async fn acquire(&self) -> Result<PoolConnection<Database>, StoreError> {
+        let generation = self.connections.generation();
+        self.connections.pool().acquire().await.map_err(|error| {
+            if matches!(error, sqlx::Error::PoolTimedOut) {
+                self.connections.renew(generation);
+            }
+            fault(&error)
+        })
+    }
+
+    /// Waits for what a connection is used for, but not for a server that fell silent.
+    async fn limited<T>(
+        &self,
+        given_up: fn(String) -> StoreError,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let generation = self.connections.generation();
+        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
+            self.connections.renew(generation);
+            Err(given_up(format!("the server said nothing for {} s", self.limit.as_secs())))
+        })
+    }
+
     /// Runs an operation of one statement.
     async fn once<A, T>(&self, args: A, operation: Operation<A, T>) -> Result<T, StoreError> {
-        let mut conn = self.pool.acquire().await.map_err(|e| fault(&e))?;
-        for attempt in 1.. {
-            match operation(&mut conn, &args).await {
-                Ok(said) => return Ok(said),
-                Err(error) if attempt <= RETRIES && is_lost(&error) => pause(attempt).await,
-                Err(error) if error.as_database_error().is_none() && row::common(&error).is_none() => {
-                    return Err(StoreError::Unknown(error.to_string()));
+        let mut conn = self.acquire().await?;
+        let attempts = async {
+            for attempt in 1.. {
+                match operation(&mut conn, &args).await {
+                    Ok(said) => return Ok(said),
+                    Err(error) if attempt <= RETRIES && is_lost(&error) => pause(attempt).await,
+                    Err(error) if error.as_database_error().is_none() && row::common(&error).is_none() => {
+                        return Err(StoreError::Unknown(error.to_string()));
+                    }
+                    Err(error) => return Err(fault(&error)),
                 }
-                Err(error) => return Err(fault(&error)),
             }
-        }
-        unreachable!("the attempts are counted")
+            unreachable!("the attempts are counted")
+        };
+        self.limited(StoreError::Unknown, attempts).await
     }
 
     /// Runs an operation in a transaction that begins with `first`.
     async fn whole<A, T>(&self, first: String, args: A, operation: Operation<A, T>) -> Result<T, StoreError> {
-        let mut conn = self.pool.acquire().await.map_err(|e| fault(&e))?;
-        for attempt in 1.. {
-            match transaction(&mut conn, &first, &args, operation).await {
-                Ok(said) => return Ok(said),
-                Err(Failure::Undone(error)) if attempt <= RETRIES && is_lost(&error) => pause(attempt).await,
-                Err(Failure::Undone(error)) => return Err(fault(&error)),
-                Err(Failure::InDoubt(error)) => {
-                    return Err(StoreError::Unknown(format!("the commit was not answered: {error}")));
+        let mut conn = self.acquire().await?;
+        let attempts = async {
+            for attempt in 1.. {
+                match transaction(&mut conn, &first, &args, operation).await {
+                    Ok(said) => return Ok(said),
+                    Err(Failure::Undone(error)) if attempt <= RETRIES && is_lost(&error) => {
+                        pause(attempt).await;
+                    }
+                    Err(Failure::Undone(error)) => return Err(fault(&error)),
+                    Err(Failure::InDoubt(error)) => {
+                        return Err(StoreError::Unknown(format!("the commit was not answered: {error}")));
+                    }
                 }
             }
-        }
-        unreachable!("the attempts are counted")
+            unreachable!("the attempts are counted")
+        };
+        self.limited(StoreError::Unknown, attempts).await
     }
 
     async fn read<A, T>(&self, args: A, operation: Operation<A, T>) -> Result<T, StoreError> {
-        let mut conn = self.pool.acquire().await.map_err(|e| fault(&e))?;
-        operation(&mut conn, &args).await.map_err(|e| fault(&e))
+        let mut conn = self.acquire().await?;
+        let call = async { operation(&mut conn, &args).await.map_err(|e| fault(&e)) };
+        self.limited(StoreError::Unavailable, call).await
     }
 }
 

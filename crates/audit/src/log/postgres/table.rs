@@ -56,7 +56,7 @@ impl Table {
     /// and verification see what is behind the published head as they do on disk. `None` if there is no log.
     fn tail(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         let tail = self.database.run(async {
-            let mut tx = self.database.pool.begin().await?;
+            let mut tx = self.database.pool().begin().await?;
             // Head and entries as of one instant.
             sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
             let Some(head) = read_row(&mut tx, &self.origin, false).await? else { return Ok(None) };
@@ -89,7 +89,7 @@ impl Files for Table {
             sqlx::query("SELECT content FROM claviger_audit_file WHERE origin = $1 AND path = $2")
                 .bind(&self.origin)
                 .bind(path)
-                .fetch_optional(&self.database.pool),
+                .fetch_optional(&self.database.pool()),
         );
         let row = found.map_err(|e| other(&e))?.ok_or(io::ErrorKind::NotFound)?;
         row.try_get(0).map_err(|e| other(&e))
@@ -110,7 +110,7 @@ impl Files for Table {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let moved = self.database.run(async {
-            let mut tx = self.database.pool.begin().await?;
+            let mut tx = self.database.pool().begin().await?;
             sqlx::query(REMOVE).bind(&self.origin).bind(to).execute(&mut *tx).await?;
             sqlx::query("UPDATE claviger_audit_file SET path = $3 WHERE origin = $1 AND path = $2")
                 .bind(&self.origin)
@@ -124,8 +124,9 @@ impl Files for Table {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let gone =
-            self.database.run(sqlx::query(REMOVE).bind(&self.origin).bind(path).execute(&self.database.pool));
+        let gone = self
+            .database
+            .run(sqlx::query(REMOVE).bind(&self.origin).bind(path).execute(&self.database.pool()));
         if gone.map_err(|e| other(&e))?.rows_affected() == 0 {
             Err(io::ErrorKind::NotFound.into())
         } else {
@@ -155,7 +156,7 @@ impl Files for Table {
             sqlx::query("SELECT path FROM claviger_audit_file WHERE origin = $1 AND starts_with(path, $2)")
                 .bind(&self.origin)
                 .bind(&prefix)
-                .fetch_all(&self.database.pool),
+                .fetch_all(&self.database.pool()),
         );
         let mut names = Vec::new();
         for row in rows.map_err(|e| other(&e))? {
@@ -202,7 +203,7 @@ impl Whole for Table {
         let files = BTreeMap::from([(path.to_owned(), bytes.to_vec())]);
         self.database
             .run(async {
-                let mut tx = self.database.pool.begin().await?;
+                let mut tx = self.database.pool().begin().await?;
                 write_files(&mut tx, &self.origin, &files).await?;
                 tx.commit().await
             })

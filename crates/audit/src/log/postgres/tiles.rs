@@ -36,7 +36,7 @@ impl Publishing for Tiles {
     fn publish(&self, _: &SignedCheckpoint) -> Result<(), Failure> {
         self.database
             .run(async {
-                let mut tx = self.database.pool.begin().await?;
+                let mut tx = self.database.pool().begin().await?;
                 let row = read_row(&mut tx, &self.origin, false).await?;
                 row.ok_or(sqlx::Error::RowNotFound)
             })
@@ -82,7 +82,7 @@ impl Tiles {
         let mut tx = self
             .database
             .run(async {
-                let mut tx = self.database.pool.begin().await?;
+                let mut tx = self.database.pool().begin().await?;
                 sqlx::raw_sql(PUBLICATION_SETTINGS).execute(&mut *tx).await?;
                 sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7309942))")
                     .bind(&self.origin)

@@ -10,6 +10,7 @@ use claviger_broker::store::{BeginError, Filter, Store as _, StoreError};
 use tokio::task::JoinSet;
 
 use super::{Schema, at, intent, lease, open};
+use crate::servers::proxy::{Loss, Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_start_at_once_make_the_tables_once() {
@@ -158,4 +159,27 @@ async fn a_revocation_and_an_activation_at_once_leave_nothing_out() {
         // Handed out or not, it is due at once: nobody is making it any more.
         assert_eq!(seen.next_attempt, Some(if active { at(1) } else { seen.revoking_since.unwrap() }));
     }
+}
+
+/// As after a pulled cable: the server did it, its answer never comes, and the connection looks open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
+    let Some(schema) = Schema::make("silent").await else { return };
+    let mut url: url::Url = schema.url().parse().unwrap();
+    let proxy = Proxy::to(url.port().unwrap_or(5432)).await;
+    url.set_port(Some(proxy.port())).unwrap();
+    let options = Options {
+        connections: 1,
+        connect_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_millis(500),
+        ..Options::default()
+    };
+    let store = Postgres::open(url.as_str(), &options).await.unwrap();
+    let silent = intent(lease());
+    proxy.lose_answer_to("COMMIT", Loss::Swallow);
+    let answer = store.begin(&silent).await;
+    assert!(matches!(answer, Err(BeginError::Store(StoreError::Unknown(_)))), "{answer:?}");
+    assert_eq!(proxy.lost(), 1);
+    store.begin(&intent(lease())).await.unwrap();
+    assert!(matches!(store.begin(&silent).await, Err(BeginError::Replayed)), "it had been done");
 }

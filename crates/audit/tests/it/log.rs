@@ -1,18 +1,15 @@
 //! The log on disk: receipts, group commit, opening again, power loss, faults, rollback.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::support::{Fault, FaultKind, Memory, ORIGIN, Rng, key};
 use claviger_audit::checkpoint::SignedCheckpoint;
 use claviger_audit::files::{Directory, Files};
 use claviger_audit::log::{AppendError, Log, OpenError, Options, Publish, Stamp};
 use claviger_audit::note::{KeyKind, SigningKey};
 use claviger_audit::reader::Reader;
 use claviger_audit::tree::{Edge, Hash, leaf_hash, verify_consistency, verify_inclusion};
-use support::{Fault, FaultKind, Memory, ORIGIN, Rng, key};
 
 fn options() -> Options {
     Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, segment_bytes: 4000, ..Options::default() }

@@ -1,5 +1,4 @@
 //! The tree against published vectors and against a tree too plain to be wrong.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use claviger_audit::tree::tile::{self, Row, Tile, TileNodes};
 use claviger_audit::tree::{

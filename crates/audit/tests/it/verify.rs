@@ -1,11 +1,9 @@
 //! Verification: every change is found and named; pruning, rotation and pins are part of what is verified.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::support::{Memory, ORIGIN, Rng, key};
 use claviger_audit::event::{Action, Event, Issued, Outcome};
 use claviger_audit::files::{Directory, Files};
 use claviger_audit::log::{Log, OpenError, Options, Publish, Stamp};
@@ -14,7 +12,6 @@ use claviger_audit::pin::{FilePin, Pin, PinError};
 use claviger_audit::reader::Reader;
 use claviger_audit::recorder::{Recorder, Rotation, origin_for};
 use claviger_audit::verify::{ChainError, Fault, Options as Verify, Seen, VerifyError, verify, verify_chain};
-use support::{Memory, ORIGIN, Rng, key};
 
 fn options() -> Options {
     Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, ..Options::default() }

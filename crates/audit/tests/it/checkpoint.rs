@@ -1,5 +1,4 @@
 //! Notes, checkpoints, cosignatures and receipts against published vectors, and against forgeries.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use claviger_audit::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use claviger_audit::note::{KeyKind, Note, NoteError, SigningKey, VerifyingKey};

@@ -1,16 +1,13 @@
 //! Queries: the index answers as a plain scan does, bad syntax says where, output is safe.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::ops::ControlFlow;
 
+use crate::support::{Memory, Rng, key};
 use claviger_audit::event::{Action, Decision, Event, Issued, Outcome, Target, Who};
 use claviger_audit::log::{Options, Publish};
 use claviger_audit::query::{self, Filter, Format, Hit, Index, Op, Output};
 use claviger_audit::reader::Reader;
 use claviger_audit::recorder::Recorder;
-use support::{Memory, Rng, key};
 
 fn events(count: u64) -> Vec<Event> {
     let mut rng = Rng(5);

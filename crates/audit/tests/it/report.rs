@@ -1,12 +1,9 @@
 //! Reports: counts, each anomaly rule on its planted oddity, and pages that hostile names cannot break.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic")]
-
-#[path = "support/month.rs"]
-mod month;
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::month;
+use crate::support::{Memory, key};
 use claviger_audit::checkpoint::Checkpoint;
 use claviger_audit::event::{Event, Outcome};
 use claviger_audit::log::{Options, Publish};
@@ -15,7 +12,6 @@ use claviger_audit::recorder::Recorder;
 use claviger_audit::report::{
     Config, Period, RULES, Report, Rows, Silence, find_anomalies, html, json, markdown, terminal,
 };
-use support::{Memory, key};
 
 fn rows(events: &[Event]) -> Rows {
     let mut rows = Rows::default();

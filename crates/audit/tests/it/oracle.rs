@@ -1,18 +1,15 @@
 //! Others' verifiers accept our logs: Go's `golang.org/x/mod/sumdb`, from Debian's `golang-go` and
 //! `golang-golang-x-mod-dev`, and the crates `signed_note` and `tlog_tiles`. Where Go is not installed its test says so and
 //! passes; CI installs it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::support::key;
 use claviger_audit::files::Directory;
 use claviger_audit::log::{Log, Options, Publish, Stamp};
 use claviger_audit::reader::Reader;
-use support::key;
 
 /// Whether all must run and nothing be left out.
 fn is_ci() -> bool {
@@ -82,7 +79,7 @@ fn crates_of_others_accept_log_receipts_and_consistency() {
         VerifierList::new(vec![Box::new(StandardVerifier::new(&vkey).unwrap())])
     };
     for size in [1u64, 2, 7, 255, 256, 257, 700, 1025] {
-        let memory = support::Memory::new();
+        let memory = crate::support::Memory::new();
         let options = Options { publish: Publish::OnDemand, stamp: Stamp::Nothing, ..Options::default() };
         let log = Log::create(memory.shared(), key(), options).unwrap();
         let mut heads = Vec::new();
@@ -95,7 +92,7 @@ fn crates_of_others_accept_log_receipts_and_consistency() {
         let note = Note::from_bytes(reader.head().to_string().as_bytes()).unwrap();
         assert_eq!(note.verify(&known()).unwrap().0.len(), 1);
         let head = Checkpoint::from_bytes(note.text()).unwrap();
-        assert_eq!((head.origin(), head.size()), (support::ORIGIN, size));
+        assert_eq!((head.origin(), head.size()), (crate::support::ORIGIN, size));
         for index in (0..size).step_by(3) {
             let receipt = reader.receipt(index).unwrap();
             let proof: Vec<Hash> = receipt.proof.iter().map(hash).collect();

@@ -1,5 +1,4 @@
 //! Events: round trips, newer versions, size limits, hostile content.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use claviger_audit::event::{
     Action, Event, Extra, FailedClaim, Fingerprint, KINDS, MAX_EVENT, MAX_FIELD, Outcome, Slim, Target, Who,

@@ -1,11 +1,9 @@
 //! Witnesses: a head is cosigned step by step, a fork is refused, a quorum is counted.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::support::{Memory, ORIGIN, key};
 use claviger_audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use claviger_audit::clock::SystemClock;
 use claviger_audit::log::{AppendError, Log, OpenError, Options, Publish, Stamp};
@@ -14,7 +12,6 @@ use claviger_audit::reader::Reader;
 use claviger_audit::witness::{
     AddCheckpoint, Answer, Policy, PolicyError, Transport, Witness, WitnessError, Witnesses, read_answer,
 };
-use support::{Memory, ORIGIN, key};
 
 fn witness(n: u8) -> SigningKey {
     SigningKey::from_seed(&format!("witness.example/{n}"), KeyKind::Cosignature, &[n; 32]).unwrap()

@@ -1,16 +1,7 @@
 //! The log in PostgreSQL, with the suite of the one on disk where it applies. `CLAVIGER_TEST_POSTGRES` is the URL of a
 //! database that may be written to; without it the tests say so and pass.
-#![cfg(feature = "postgres")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on may panic; a skip says why"
-)]
 
-#[path = "support/month.rs"]
-mod month;
-mod support;
-
+use crate::month;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -169,6 +160,7 @@ fn connections_cut_at_any_time_lose_nothing() {
     let log = named.open(vec![fixture.key()], often).unwrap();
     let (stop, lost) = (AtomicBool::new(false), AtomicU64::new(0));
     let done: Vec<_> = std::thread::scope(|scope| {
+        let _end = OnDrop(|| stop.store(true, Ordering::Relaxed));
         scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -197,9 +189,7 @@ fn connections_cut_at_any_time_lose_nothing() {
                 })
             })
             .collect();
-        let done = running.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        stop.store(true, Ordering::Relaxed);
-        done
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(lost.load(Ordering::Relaxed) > 0, "no cut was felt");
     let until = Instant::now() + Duration::from_secs(20);
@@ -285,6 +275,14 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, mode: &AtomicU8) {
     }
 }
 
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// The server is out of reach, then silent. `CLAVIGER_GONE_S` says for how long (2 seconds by default).
 #[test]
 fn a_server_that_is_gone_for_a_while_costs_nothing() {
@@ -319,6 +317,8 @@ fn a_server_that_is_gone_for_a_while_costs_nothing() {
                 })
             })
             .collect();
+        // Whatever fails here is said: the scope waits for its threads first.
+        let _end = OnDrop(|| stop.store(true, Ordering::Relaxed));
         for mode in [REFUSE, SWALLOW] {
             std::thread::sleep(Duration::from_millis(500));
             proxy.set(mode);
@@ -424,7 +424,7 @@ fn a_restored_database_is_refused() {
     assert!(error.to_string().contains("the log shrank"), "{error}");
 }
 
-/// A figure, not a test: `cargo test --release --features postgres --test postgres -- --ignored --nocapture`.
+/// A figure, not a test: `cargo test --release --features postgres --test it postgres -- --ignored --nocapture`.
 #[test]
 #[ignore = "a figure"]
 fn events_per_second() {

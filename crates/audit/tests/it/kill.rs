@@ -1,8 +1,5 @@
 //! kill -9 at random instants while 16 writers append: what was acknowledged is there, heads do not contradict each
 //! other, and the log verifies each time. `CLAVIGER_KILLS` sets how often (60 by default, 300 in CI).
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -11,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Rng, key};
 use claviger_audit::files::{Directory, Files};
 use claviger_audit::log::{Log, Options, Publish, Stamp};
 use claviger_audit::reader::Reader;
 use claviger_audit::tree::{Edge, Hash, leaf_hash};
 use claviger_audit::verify::{Options as Verify, verify};
-use support::{Rng, key};
 
 const CHILD: &str = "CLAVIGER_KILL_CHILD";
 
@@ -68,7 +65,7 @@ struct Told {
 
 fn run_and_kill(dir: &Path, after: Duration, told: &mut Told) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .args(["kill::child", "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

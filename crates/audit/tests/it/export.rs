@@ -1,10 +1,7 @@
 //! Exports: at least once and in order, whatever the receiver does; formats against their specifications.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-#[path = "support/month.rs"]
-mod month;
-mod support;
-
+use crate::month;
+use crate::support::{Memory, ORIGIN, Rng, key};
 use claviger_audit::event::{Action, Event, FindingRecorded, LeakMatched, Outcome};
 use claviger_audit::export::{
     Cursor, ExportError, Outgoing, Sink, SinkError, Syslog, cef, cloud_events, export, ocsf, otlp, signature,
@@ -15,7 +12,6 @@ use claviger_audit::log::{Options, Publish};
 use claviger_audit::reader::Reader;
 use claviger_audit::recorder::Recorder;
 use claviger_audit::serve::answer;
-use support::{Memory, ORIGIN, Rng, key};
 
 fn grow(memory: &Memory, events: &[Event]) -> Reader {
     let options = || Options { publish: Publish::OnDemand, ..Options::default() };

@@ -1,4 +1,3 @@
-#![allow(dead_code, unreachable_pub)]
 //! A month of a company: 200 identities, habits, refusals, and a few planted oddities.
 
 use claviger_audit::event::{
@@ -7,9 +6,9 @@ use claviger_audit::event::{
 };
 use jiff::Timestamp;
 
-use super::support::Rng;
+use crate::support::Rng;
 
-pub const START: i64 = 1_793_491_200; // 2026-11-01T00:00:00Z
+pub(crate) const START: i64 = 1_793_491_200; // 2026-11-01T00:00:00Z
 const ROLES: [(&str, &str, &str); 8] = [
     ("deploy-prod", "aws", "prod"),
     ("deploy-staging", "aws", "staging"),
@@ -26,7 +25,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// An event of `identity` at a second.
-pub fn event(second: i64, action: Action, outcome: Outcome, identity: &str) -> Event {
+pub(crate) fn event(second: i64, action: Action, outcome: Outcome, identity: &str) -> Event {
     let mut event = Event::new(at(second), action, outcome);
     event.who = Who {
         issuer: Some("https://token.actions.githubusercontent.com".into()),
@@ -42,7 +41,7 @@ pub fn event(second: i64, action: Action, outcome: Outcome, identity: &str) -> E
     event
 }
 
-pub fn issued(second: i64, identity: &str, role: &str, lease: &str) -> Event {
+pub(crate) fn issued(second: i64, identity: &str, role: &str, lease: &str) -> Event {
     let mut event = event(
         second,
         Action::Issued(Issued { kind: Some("sts".into()), ..Issued::default() }),
@@ -63,7 +62,7 @@ pub fn issued(second: i64, identity: &str, role: &str, lease: &str) -> Event {
 }
 
 /// `count` events of an ordinary month, in order.
-pub fn month(count: usize) -> Vec<Event> {
+pub(crate) fn month(count: usize) -> Vec<Event> {
     let mut rng = Rng(2026);
     let mut events = Vec::with_capacity(count);
     let step = 30.0 * 86_400.0 / count as f64;
@@ -153,7 +152,7 @@ pub fn month(count: usize) -> Vec<Event> {
 }
 
 /// Oddities from day 20 on, one for each rule.
-pub fn oddities() -> Vec<Event> {
+pub(crate) fn oddities() -> Vec<Event> {
     let day = |n: i64| START + n * 86_400;
     let ok = Outcome::Success;
     let place = |mut event: Event, source: &str| {
