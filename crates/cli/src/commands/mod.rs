@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod config;
+mod ends;
 pub(crate) mod explain;
 mod job;
 pub(crate) mod rules;
