@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderValue, Request as HttpRequest, Response, StatusCode, header};
 use claviger_broker::server::listen::{Listening, Options, TlsFiles};
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 512;
 /// A request, as read.
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
-    /// Begins with `/`.
+    /// As asked for, with its query if it has one.
     pub(super) path: &'a str,
     pub(super) body: &'a [u8],
 }
@@ -142,13 +142,17 @@ async fn respond(
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
         return Answer::text(411, "a body must say its length\n");
     }
+    if body.size_hint().lower() > most as u64 {
+        return Answer::text(413, "the body is too long\n");
+    }
     let body = match tokio::time::timeout(REQUEST_TIME, axum::body::to_bytes(body, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return Answer::text(413, "the body is too long, or ended early\n"),
         Err(_) => return Answer::text(408, "the body took too long\n"),
     };
     let answered = tokio::task::spawn_blocking(move || {
-        answer(&Request { method: head.method.as_str(), path: head.uri.path(), body: &body })
+        let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+        answer(&Request { method: head.method.as_str(), path, body: &body })
     });
     answered.await.unwrap_or_else(|_| Answer::text(500, "something went wrong here\n"))
 }
