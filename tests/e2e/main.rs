@@ -13,4 +13,5 @@ mod history;
 mod policy;
 mod readme;
 mod selection;
+mod sweep;
 mod triage;

@@ -49,7 +49,9 @@ impl Mirrors<'_> {
             let fetched =
                 self.git(&mirror, url, &["fetch", "--prune", "--prune-tags", "--force", "--quiet", "origin"]);
             match fetched {
-                Ok(()) => return Ok(mirror),
+                // Without a HEAD the default branch has another name now, which a fetch does not tell.
+                Ok(()) if !is_headless(&mirror) => return Ok(mirror),
+                Ok(()) => {}
                 Err(e) => {
                     // Whose fault? The other side's, if it does not even say what it has.
                     self.git(&self.folder, url, &["ls-remote", "--quiet", "--exit-code", "--", url, "HEAD"])
@@ -178,6 +180,12 @@ impl Mirrors<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a repository has refs, and HEAD names none of them.
+fn is_headless(mirror: &Path) -> bool {
+    let has_refs = |r: &git2::Repository| r.references().is_ok_and(|mut refs| refs.next().is_some());
+    git2::Repository::open_bare(mirror).is_ok_and(|r| r.head().is_err() && has_refs(&r))
 }
 
 /// Ends git and what it has started.

@@ -64,9 +64,8 @@ pub(crate) fn run(args: &Sweep) -> anyhow::Result<Outcome> {
     let scanner = scanner(args, now)?;
     let (mut targets, access, gaps) = targets(args)?;
     targets.retain(|target| shard.is_none_or(|shard| shard.has(target)));
-    let stop = AtomicBool::new(false);
-    let stop: &'static AtomicBool = Box::leak(Box::new(stop));
-    let mirrors = mirrors(args, &targets, access, stop)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mirrors = mirrors(args, &targets, access, &stop)?;
     if let Some(folder) = &args.output.sarif_dir {
         std::fs::create_dir_all(folder).with_context(|| shown(folder))?;
     }
@@ -77,7 +76,7 @@ pub(crate) fn run(args: &Sweep) -> anyhow::Result<Outcome> {
     }
     let monitor = Arc::new(Monitor::default());
     let active = Arc::new(Mutex::new(Vec::new()));
-    interrupt(&monitor, &active, stop)?;
+    interrupt(&monitor, &active, &stop)?;
     let display = Display::start(&monitor, args.output.quiet);
     let sweep = run::Sweep {
         number,
@@ -87,7 +86,7 @@ pub(crate) fn run(args: &Sweep) -> anyhow::Result<Outcome> {
         mirrors,
         monitor: Arc::clone(&monitor),
         active,
-        stop,
+        stop: &stop,
         now,
         fetches: usize::from(args.mirrors.fetches),
         threads,
@@ -235,9 +234,9 @@ fn mirrors<'a>(
 fn interrupt(
     monitor: &Arc<Monitor>,
     active: &Arc<Mutex<Vec<Arc<Monitor>>>>,
-    stop: &'static AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let (monitor, active) = (Arc::clone(monitor), Arc::clone(active));
+    let (monitor, active, stop) = (Arc::clone(monitor), Arc::clone(active), Arc::clone(stop));
     ctrlc::set_handler(move || {
         if monitor.is_cancelled() {
             std::process::exit(130);

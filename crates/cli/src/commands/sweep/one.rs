@@ -55,24 +55,25 @@ impl Scanner {
         let repository = Repository::open(path)?.context("not a git repository")?;
         // Before the scan: what comes while it runs is read the next time.
         let tips = git::tips(&repository)?;
-        let known = known.filter(|known| known.rules == self.digest && !known.tips.is_empty());
+        let alike = known.filter(|known| known.rules == self.digest);
+        let known = alike.filter(|known| !known.tips.is_empty());
         if known.is_some_and(|known| known.tips == tips) {
             return Ok(Result { status: Status::Unchanged, why: String::new(), news: None });
         }
-        let (harvest, old) = match known {
+        let (harvest, is_news) = match known {
             Some(known) => {
                 match git::news(&repository, &self.engine, &known.tips, &tips, &self.options, name, monitor)?
                 {
-                    Some(harvest) => (harvest, Some(known)),
-                    None => (self.whole(&repository, name, monitor)?, None),
+                    Some(harvest) => (harvest, true),
+                    None => (self.whole(&repository, name, monitor)?, false),
                 }
             }
-            None => (self.whole(&repository, name, monitor)?, None),
+            None => (self.whole(&repository, name, monitor)?, false),
         };
         if monitor.is_cancelled() {
             return Err(Interrupted.into());
         }
-        self.result(&repository, harvest, old, tips)
+        self.result(&repository, harvest, is_news, alike, tips)
     }
 
     fn whole(&self, repository: &Repository, name: &str, monitor: &Monitor) -> anyhow::Result<Harvest> {
@@ -83,7 +84,8 @@ impl Scanner {
         &self,
         repository: &Repository,
         harvest: Harvest,
-        old: Option<&Known>,
+        is_news: bool,
+        alike: Option<&Known>,
         tips: Vec<String>,
     ) -> anyhow::Result<Result> {
         let Harvest { sightings, coverage } = harvest;
@@ -100,14 +102,15 @@ impl Scanner {
         let findings = triage::apply(findings, &triage)?.findings;
         let owners = Owners::at_head(repository);
         let mut held = self.held(repository, &findings, &owners);
-        if let Some(known) = old {
+        let is_complete = coverage.is_complete();
+        // What could not be read may hold what is known: only a whole scan says that something is gone.
+        if let Some(known) = alike.filter(|_| is_news || !is_complete) {
             held = merged(&known.held, held, repository, &owners);
         }
-        let is_complete = coverage.is_complete();
-        let status = match (is_complete, old) {
+        let status = match (is_complete, is_news) {
             (false, _) => Status::Incomplete,
-            (true, Some(_)) => Status::News,
-            (true, None) => Status::Whole,
+            (true, true) => Status::News,
+            (true, false) => Status::Whole,
         };
         // Without tips, everything is read again the next time.
         let tips = if is_complete { tips } else { Vec::new() };

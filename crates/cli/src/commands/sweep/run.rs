@@ -148,7 +148,7 @@ impl Sweep<'_> {
         };
         let again = match (&target.at, &self.mirrors) {
             (Where::Url(url), Some(mirrors)) if is_bad => {
-                mirrors.renew(target, url).and_then(|path| self.scan(target, &path, None))
+                mirrors.renew(target, url).and_then(|path| self.scan(target, &path, known.as_ref()))
             }
             _ => first,
         };

@@ -1,6 +1,6 @@
 //! What is known of each repository between sweeps.
 //!
-//! [`State`] is what the rest of the sweep asks; [`sqlite`](self) keeps it in one file for one machine. A store that
+//! [`State`] is what the rest of the sweep asks; [`Sqlite`] keeps it in one file for one machine. A store that
 //! several machines share has to answer the same questions.
 //!
 //! Each repository's result is one transaction: after a crash at any instant it is either wholly there or not at all,
@@ -122,7 +122,11 @@ impl Sqlite {
             }
             anyhow::Ok((conn, version))
         });
-        let is_locked = |e: &anyhow::Error| format!("{e:#}").contains("locked");
+        // The lower byte is the class; 5 and 6 say that somebody else has the file: https://www.sqlite.org/rescode.html
+        let is_locked = |e: &anyhow::Error| {
+            let code = e.downcast_ref::<sqlx::Error>().and_then(|e| e.as_database_error()?.code());
+            code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 5 | 6))
+        };
         let (conn, version) = match opened {
             Ok(opened) => opened,
             Err(e) if is_locked(&e) => anyhow::bail!("{shown}: another sweep uses it"),
