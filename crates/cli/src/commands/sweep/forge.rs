@@ -115,6 +115,12 @@ impl Forge {
                 if (filter.no_archived && one.archived) || (filter.no_forks && is_fork) {
                     continue;
                 }
+                // A host must not name files of this machine, nor a way that is less safe than its own.
+                let is_alike = one
+                    .clone_url
+                    .split_once("://")
+                    .is_some_and(|(s, _)| s == "https" || s == self.base.scheme());
+                anyhow::ensure!(is_alike, "the host lists a repository with no https URL");
                 targets.push(list::url(&one.clone_url).context("the host lists a repository")?);
             }
             let Some(next) = next else { return Ok(targets) };
@@ -350,6 +356,7 @@ mod tests {
             ),
             (vec![answer("401 No", "", "")], "not valid"),
             (vec![answer("200 OK", "", "{}")], "no list"),
+            (vec![answer("200 OK", "", r#"[{"clone_url":"file:///etc"}]"#)], "no https URL"),
             ((0..TRIES).map(|_| answer("503 No", "", "")).collect(), "6 times"),
             ((0..2).map(|_| answer("404 No", "", "")).collect(), "not there"),
         ];

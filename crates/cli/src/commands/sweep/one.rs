@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::model::{Held, Spot, Status};
 use super::owners::Owners;
-use super::state::{Known, News, Result};
+use super::state::{Known, News, Swept};
 use crate::commands::scan::today;
 
 /// Places of one secret in one repository that are kept.
@@ -51,14 +51,14 @@ impl Scanner {
         path: &Path,
         known: Option<&Known>,
         monitor: &Arc<Monitor>,
-    ) -> anyhow::Result<Result> {
+    ) -> anyhow::Result<Swept> {
         let repository = Repository::open(path)?.context("not a git repository")?;
         // Before the scan: what comes while it runs is read the next time.
         let tips = git::tips(&repository)?;
         let alike = known.filter(|known| known.rules == self.digest);
         let known = alike.filter(|known| !known.tips.is_empty());
         if known.is_some_and(|known| known.tips == tips) {
-            return Ok(Result { status: Status::Unchanged, why: String::new(), news: None });
+            return Ok(Swept { status: Status::Unchanged, why: String::new(), news: None });
         }
         let (harvest, is_news) = match known {
             Some(known) => {
@@ -87,7 +87,7 @@ impl Scanner {
         is_news: bool,
         alike: Option<&Known>,
         tips: Vec<String>,
-    ) -> anyhow::Result<Result> {
+    ) -> anyhow::Result<Swept> {
         let Harvest { sightings, coverage } = harvest;
         let (findings, _) = group(&self.engine, sightings, &self.fingerprinter, self.least);
         let triage = Triage {
@@ -115,7 +115,7 @@ impl Scanner {
         // Without tips, everything is read again the next time.
         let tips = if is_complete { tips } else { Vec::new() };
         let why = if is_complete { String::new() } else { gap(&coverage) };
-        Ok(Result { status, why, news: Some(News { tips, rules: self.digest.clone(), held }) })
+        Ok(Swept { status, why, news: Some(News { tips, rules: self.digest.clone(), held }) })
     }
 
     fn held(&self, repository: &Repository, findings: &[Finding], owners: &Owners) -> Vec<Held> {

@@ -16,7 +16,7 @@ use claviger_scanner::scan::Monitor;
 use super::mirror::{Mirrors, size};
 use super::model::{Status, Target, Where};
 use super::one::{Interrupted, Scanner, is_damage};
-use super::state::{Known, Result, State};
+use super::state::{Known, State, Swept};
 
 /// A sweep under way.
 pub(super) struct Sweep<'a> {
@@ -100,7 +100,7 @@ impl Sweep<'_> {
             match path {
                 Ok(path) => return Some(Ready { bytes: size(&path), index, path }),
                 Err(_) if self.stop.load(Ordering::Relaxed) => return None,
-                Err(e) => self.keep(target, failed(&e), fault),
+                Err(e) => self.keep(target, &failed(&e), fault),
             }
         }
     }
@@ -128,7 +128,7 @@ impl Sweep<'_> {
             drop(waiting);
             let target = &self.targets[ready.index];
             match self.result(target, &ready.path) {
-                Ok(result) => self.keep(target, result, fault),
+                Ok(result) => self.keep(target, &result, fault),
                 Err(e) if e.is::<Interrupted>() => {}
                 Err(e) => self.fail(fault, e),
             }
@@ -139,7 +139,7 @@ impl Sweep<'_> {
     ///
     /// # Errors
     /// [`Interrupted`], or the state cannot be read.
-    fn result(&self, target: &Target, path: &std::path::Path) -> anyhow::Result<Result> {
+    fn result(&self, target: &Target, path: &std::path::Path) -> anyhow::Result<Swept> {
         let known = self.state.known(self.number, &target.name, self.now)?;
         let first = self.scan(target, path, known.as_ref());
         let is_bad = match &first {
@@ -159,7 +159,7 @@ impl Sweep<'_> {
         }
     }
 
-    fn scan(&self, target: &Target, path: &std::path::Path, known: Option<&Known>) -> anyhow::Result<Result> {
+    fn scan(&self, target: &Target, path: &std::path::Path, known: Option<&Known>) -> anyhow::Result<Swept> {
         let monitor = Arc::new(Monitor::default());
         lock(&self.active).push(Arc::clone(&monitor));
         if self.stop.load(Ordering::Relaxed) {
@@ -175,11 +175,11 @@ impl Sweep<'_> {
         result
     }
 
-    fn keep(&self, target: &Target, result: Result, fault: &Mutex<Option<anyhow::Error>>) {
+    fn keep(&self, target: &Target, result: &Swept, fault: &Mutex<Option<anyhow::Error>>) {
         if result.status == Status::Failed {
             self.monitor.advance(0, 0);
         }
-        if let Err(e) = self.state.save(self.number, &target.name, self.now, &result) {
+        if let Err(e) = self.state.save(self.number, &target.name, self.now, result) {
             self.fail(fault, e);
         }
     }
@@ -190,6 +190,6 @@ impl Sweep<'_> {
     }
 }
 
-fn failed(error: &anyhow::Error) -> Result {
-    Result { status: Status::Failed, why: printable(format!("{error:#}").as_bytes()), news: None }
+fn failed(error: &anyhow::Error) -> Swept {
+    Swept { status: Status::Failed, why: printable(format!("{error:#}").as_bytes()), news: None }
 }

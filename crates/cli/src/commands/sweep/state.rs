@@ -47,7 +47,7 @@ pub(super) struct Known {
 
 /// A repository's result.
 #[derive(Debug)]
-pub(super) struct Result {
+pub(super) struct Swept {
     pub(super) status: Status,
     /// Why it is not complete; printable.
     pub(super) why: String,
@@ -90,7 +90,7 @@ pub(super) trait State: Sync {
     /// What is known of a repository.
     fn known(&self, sweep: i64, name: &str, now: i64) -> anyhow::Result<Option<Known>>;
     /// Keeps a repository's result, wholly or not at all.
-    fn save(&self, sweep: i64, name: &str, now: i64, result: &Result) -> anyhow::Result<()>;
+    fn save(&self, sweep: i64, name: &str, now: i64, result: &Swept) -> anyhow::Result<()>;
     /// What is known of a repository for the reports; `None` when it was never looked at.
     fn record(&self, sweep: i64, name: &str) -> anyhow::Result<Option<Record>>;
     /// Ends the sweep.
@@ -186,7 +186,7 @@ impl State for Sqlite {
         })
     }
 
-    fn save(&self, sweep: i64, name: &str, now: i64, result: &Result) -> anyhow::Result<()> {
+    fn save(&self, sweep: i64, name: &str, now: i64, result: &Swept) -> anyhow::Result<()> {
         runtime()?.block_on(async {
             let conn = &mut *self.0.lock().await;
             // Stop before its commit: nothing of this repository has changed, and it is scanned again.
@@ -305,7 +305,7 @@ mod tests {
     fn a_sweep_that_did_not_end_goes_on_and_what_is_gone_is_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.db");
-        let whole = |held: Vec<Held>| Result {
+        let whole = |held: Vec<Held>| Swept {
             status: Status::Whole,
             why: String::new(),
             news: Some(News { tips: vec!["t".to_owned()], rules: "r".to_owned(), held }),
@@ -333,7 +333,7 @@ mod tests {
             state.finish(sweep, 30).unwrap();
         }
         state.begin(40).unwrap();
-        let failed = Result { status: Status::Failed, why: "w".to_owned(), news: None };
+        let failed = Swept { status: Status::Failed, why: "w".to_owned(), news: None };
         state.save(4, "a", 40, &failed).unwrap();
         let known = state.known(4, "a", 40).unwrap().unwrap();
         assert!(!known.is_done && known.held == [held("2")] && known.tips == ["t"]);
