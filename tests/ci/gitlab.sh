@@ -164,14 +164,13 @@ gitlab_audit() {
     (cd "$work" && claviger audit init log --origin audit.example.com/test) > /dev/null
     expect 0 'a log that verifies' gitlab_job "$work" claviger-audit
     expect 0 'reports' test -s "$work/claviger-audit.html" -a -s "$work/claviger-audit.json"
-    # Refused again and again, then allowed.
-    (cd "$work" && for outcome in refused refused refused refused refused refused success; do
-        jq -nc --arg outcome "$outcome" '{v: 1, time: (now | todate), type: "decision", outcome: $outcome,
-            reason: "a test", who: {repository: "acme/shop", actor: "eve"},
-            target: {provider: "aws", environment: "prod", role: "deploy"}}'
+    # One lease, used from two places.
+    (cd "$work" && for address in 10.0.0.1 10.0.0.2; do
+        jq -nc --arg from "$address" '{v: 1, time: (now | todate), type: "lease.used", outcome: "success", source: $from,
+            who: {repository: "acme/shop"}, target: {provider: "aws", environment: "prod", role: "deploy"}, lease: "l-1"}'
     done | claviger audit import log -) > /dev/null
     expect 1 'anomalies' gitlab_job "$work" claviger-audit
-    said refused-then-allowed
+    said lease-in-two-places
     find "$work/log" -path '*tile/entries*' -type f -exec sh -c 'printf X | dd of="$1" bs=1 seek=40 conv=notrunc 2> /dev/null' - {} \;
     expect 1 'a log that was tampered with' gitlab_job "$work" claviger-audit
     said 'NOT VERIFIED'
