@@ -12,5 +12,6 @@ mod formats;
 mod history;
 mod policy;
 mod readme;
+mod replicas;
 mod selection;
 mod triage;
