@@ -10,6 +10,7 @@ mod change;
 mod command;
 mod formats;
 mod history;
+mod hooks;
 mod policy;
 mod readme;
 mod replicas;
