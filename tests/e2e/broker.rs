@@ -87,7 +87,7 @@ pub(crate) fn database() -> Option<String> {
     url
 }
 
-fn private(path: &Path, content: &[u8]) {
+pub(crate) fn private(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("private");
 }
@@ -131,12 +131,16 @@ impl Ground {
         Ground { folder, url, issuer, process: None }
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.process = Some(Serving::of(self.folder.path(), &[]));
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.process.take().expect("it runs").stop();
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -9,6 +9,7 @@ mod broker;
 mod change;
 mod command;
 mod formats;
+mod fuzz;
 mod history;
 mod hooks;
 mod policy;

@@ -120,7 +120,8 @@ fn configuration(single: &str, port: u16, store: &str, operator_sha256: &str) ->
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn sha256(text: &str, folder: &Path) -> String {
+/// The SHA-256 of a text, in hex.
+pub(crate) fn sha256(text: &str, folder: &Path) -> String {
     let path = folder.join("operator");
     fs::write(&path, text).expect("written");
     let output = Command::new("sha256sum").arg(&path).output().expect("runs");
