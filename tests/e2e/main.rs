@@ -16,4 +16,5 @@ mod policy;
 mod readme;
 mod replicas;
 mod selection;
+mod sweep;
 mod triage;

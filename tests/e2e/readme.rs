@@ -179,6 +179,7 @@ fn the_rest_ends_well() {
         assert!(said.contains("gitlab-personal-token") && !said.contains(&token("old")), "{command}{said}");
     }
     all_end_with(0, &bin, Folder::new().path(), "Audit");
+    all_end_with(0, &bin, Folder::new().path(), "Sweep");
 
     for command in shell("And").iter().flat_map(commands) {
         // Not every machine has a pager for manuals; that there is a page is what counts.
@@ -226,6 +227,7 @@ fn no_heading_is_forgotten() {
         "Scan",
         "As a hook",
         "In a merge request",
+        "Sweep",
         "Configure",
         "Rules",
         "Explain",

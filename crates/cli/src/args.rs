@@ -26,6 +26,8 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Scan files, repositories with their history, or standard input
     Scan(Box<Scan>),
+    /// Scan many repositories, and later only what is new in them
+    Sweep(Box<crate::args_sweep::Sweep>),
     /// List, show, test and check detection rules
     Rules(Rules),
     /// Check a configuration file, or print its schema
@@ -380,7 +382,7 @@ fn format_names() -> clap::builder::PossibleValuesParser {
 }
 
 /// A size in bytes, with an optional binary suffix.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let lower = lower.trim_end_matches("ib").trim_end_matches('b');
     let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());

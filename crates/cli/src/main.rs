@@ -9,6 +9,7 @@ mod args_broker;
 mod args_client;
 mod args_hook;
 mod args_serve;
+mod args_sweep;
 mod commands;
 mod config;
 mod progress;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.verb {
         Verb::Scan(scan) => commands::scan::run(&scan),
+        Verb::Sweep(sweep) => commands::sweep::run(&sweep),
         Verb::Rules(rules) => commands::rules::run(&rules),
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),

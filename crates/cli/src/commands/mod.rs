@@ -12,6 +12,7 @@ mod job;
 pub(crate) mod rules;
 pub(crate) mod scan;
 pub(crate) mod serve;
+pub(crate) mod sweep;
 mod target;
 mod trusted;
 mod writer;
