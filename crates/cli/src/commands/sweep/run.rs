@@ -100,7 +100,7 @@ impl Sweep<'_> {
             match path {
                 Ok(path) => return Some(Ready { bytes: size(&path), index, path }),
                 Err(_) if self.stop.load(Ordering::Relaxed) => return None,
-                Err(e) => self.keep(target, failed(&e), fault),
+                Err(e) => self.keep(target, &failed(&e), fault),
             }
         }
     }
@@ -128,7 +128,7 @@ impl Sweep<'_> {
             drop(waiting);
             let target = &self.targets[ready.index];
             match self.result(target, &ready.path) {
-                Ok(result) => self.keep(target, result, fault),
+                Ok(result) => self.keep(target, &result, fault),
                 Err(e) if e.is::<Interrupted>() => {}
                 Err(e) => self.fail(fault, e),
             }
@@ -175,11 +175,11 @@ impl Sweep<'_> {
         result
     }
 
-    fn keep(&self, target: &Target, result: Result, fault: &Mutex<Option<anyhow::Error>>) {
+    fn keep(&self, target: &Target, result: &Result, fault: &Mutex<Option<anyhow::Error>>) {
         if result.status == Status::Failed {
             self.monitor.advance(0, 0);
         }
-        if let Err(e) = self.state.save(self.number, &target.name, self.now, &result) {
+        if let Err(e) = self.state.save(self.number, &target.name, self.now, result) {
             self.fail(fault, e);
         }
     }
