@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Config(Config),
     /// Say why something was found, or why not
     Explain(Box<Explain>),
+    /// Install git hooks that scan
+    Hook(crate::args_hook::Hook),
     /// Keep a log that nobody can edit, and answer questions out of it
     Audit(crate::args_audit::Audit),
     /// Check, explain and test who may take which credential

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 mod ends;
 pub(crate) mod explain;
+pub(crate) mod hook;
 mod job;
 pub(crate) mod rules;
 pub(crate) mod scan;
