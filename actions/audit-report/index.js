@@ -38,8 +38,6 @@ async function report() {
   const anomalies = ran.out.split('\n').filter(Boolean).length;
   output('anomalies', anomalies);
   if (anomalies) {
-    const text = (await claviger('anomalies', log, ...keys, ...period)).out.replace(/`/g, "'");
-    summary(`## Anomalies: ${anomalies}\n\n\`\`\`text\n${text}\n\`\`\`\n`);
     say('warning', `${anomalies} anomalies: see the step summary`);
     if (failOn === 'anomalies') throw new Told(`${anomalies} anomalies, and \`fail-on: anomalies\``);
   }
