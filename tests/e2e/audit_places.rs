@@ -167,6 +167,7 @@ impl Tls {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
         let certificate = params.self_signed(&pair).expect("a certificate");
         folder.write("ca.pem", certificate.pem());
+        folder.write("ca.key", pair.serialize_pem());
         let key = PrivateKeyDer::try_from(pair.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -251,35 +252,17 @@ fn webhooks_and_a_log_over_https() {
         }
         stream.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").expect("it listens");
         stream.flush().expect("it listens");
-        (tls, String::from_utf8_lossy(&bytes).into_owned())
+        String::from_utf8_lossy(&bytes).into_owned()
     });
     good(&claviger_with(log.folder().path(), &args, b"", &vars));
-    let (tls, request) = receiver.join().expect("it ends");
+    let request = receiver.join().expect("it ends");
     assert!(request.starts_with("POST /hook HTTP/1.1\r\n") && request.contains("Claviger-Signature: t="));
 
-    // A file server over HTTPS, one request a connection.
-    let dir = log.dir();
-    let url = format!("https://localhost:{}/log", tls.port());
-    std::thread::spawn(move || {
-        loop {
-            let mut stream = tls.accept();
-            let (mut head, mut piece) = (Vec::new(), [0; 4096]);
-            while !head.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut piece) {
-                    Ok(count) if count > 0 => head.extend_from_slice(&piece[..count]),
-                    _ => break,
-                }
-            }
-            let head = String::from_utf8_lossy(&head).into_owned();
-            let path = head.split(' ').nth(1).unwrap_or("").trim_start_matches("/log/").to_owned();
-            let (status, body) = fs::read(dir.join(path)).map_or((404, Vec::new()), |body| (200, body));
-            let head =
-                format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
-        }
-    });
+    let server = Serving::of(
+        log.folder().path(),
+        &["serve", "log", "--tls-certificate", "ca.pem", "--tls-key", "ca.key"],
+    );
+    let url = server.address().replace("127.0.0.1", "https://localhost");
     let args = ["audit", "verify", &url, "--key", "log.vkey"];
     let ran = claviger_with(log.folder().path(), &args, b"", &[("SSL_CERT_FILE", &ca)]);
     says(&ran, 0, &ran.stdout, &["104 entries"]);

@@ -224,8 +224,8 @@ fn witnesses_cosign_what_extends_what_they_saw() {
     for (bad, status) in [
         (&b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 7\r\n\r\nrubbish"[..], "400"),
         (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", "413"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "411"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "411"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
         (b"POST /add-checkpoint HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "411"),
         (b"PUT /add-checkpoint HTTP/1.1\r\n\r\n", "405"),
         (b"GET /../w1.key HTTP/1.1\r\n\r\n", "404"),

@@ -442,7 +442,6 @@ fn a_served_log_can_be_mirrored_and_verified_and_nothing_else_is_given_out() {
         "/tile/0/999",
         "/tile/00/000",
         "/",
-        "/\u{0}",
     ] {
         let (head, body) = server.get(path);
         assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
@@ -452,7 +451,8 @@ fn a_served_log_can_be_mirrored_and_verified_and_nothing_else_is_given_out() {
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     for (bad, status) in [
         (&b"PUT /checkpoint HTTP/1.1\r\n\r\n"[..], "405"),
-        (b"GET checkpoint HTTP/1.1\r\n\r\n", "400"),
+        (b"GET checkpoint HTTP/1.1\r\n\r\n", "404"),
+        (b"GET /\0 HTTP/1.1\r\n\r\n", "400"),
         (b"GET /checkpoint\r\n\r\n", "400"),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", "400"),
         (b"\xff\xff / HTTP/1.1\r\n\r\n", "400"),

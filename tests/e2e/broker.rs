@@ -17,16 +17,65 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder with all that a broker needs, and the broker.
-struct Ground {
+pub(crate) struct Ground {
     folder: TempDir,
     url: String,
     issuer: DevIssuer,
-    process: Option<Child>,
+    process: Option<Serving>,
+}
+
+/// A broker that serves.
+pub(crate) struct Serving(Child);
+
+impl Serving {
+    /// Starts `claviger serve` with these arguments, and waits until it serves.
+    pub(crate) fn of(folder: &Path, arguments: &[&str]) -> Serving {
+        let mut child = Command::new(binary())
+            .arg("serve")
+            .args(arguments)
+            .current_dir(folder)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut said = String::new();
+        while !said.contains("serving") {
+            let read = lines.read_line(&mut said).expect("reads");
+            assert!(read > 0, "the broker did not start:\n{said}");
+        }
+        // Somebody must read on, or the broker waits for room in the pipe.
+        std::thread::spawn(move || drop(lines.read_to_string(&mut String::new())));
+        Serving(child)
+    }
+
+    /// As kill -9 does.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("gone");
+    }
+
+    /// Stops as an operator does.
+    pub(crate) fn stop(mut self) {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill");
+        assert!(asked.success());
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while self.0.try_wait().expect("waits").is_none() {
+            assert!(Instant::now() < deadline, "the broker did not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "says what is skipped")]
 /// The test database's `postgres://USER@HOST:PORT/NAME`; `None` on a machine without one.
-fn database() -> Option<String> {
+pub(crate) fn database() -> Option<String> {
     let url = std::env::var("CLAVIGER_TEST_POSTGRES").ok();
     assert!(
         url.is_some() || std::env::var("CI").as_deref() != Ok("true"),
@@ -38,12 +87,12 @@ fn database() -> Option<String> {
     url
 }
 
-fn private(path: &Path, content: &[u8]) {
+pub(crate) fn private(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("private");
 }
 
-fn psql(url: &str, sql: &str) -> std::process::Output {
+pub(crate) fn psql(url: &str, sql: &str) -> std::process::Output {
     Command::new("psql")
         .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", sql, url])
         .output()
@@ -52,7 +101,7 @@ fn psql(url: &str, sql: &str) -> std::process::Output {
 
 impl Ground {
     /// A broker on a port of its own; `target` is the provider's section and the role's parameters.
-    fn new(provider: &str, parameters: &str) -> Ground {
+    pub(crate) fn new(provider: &str, parameters: &str) -> Ground {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
@@ -82,37 +131,23 @@ impl Ground {
         Ground { folder, url, issuer, process: None }
     }
 
-    fn start(&mut self) {
-        let mut child = Command::new(binary())
-            .arg("serve")
-            .current_dir(self.folder.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut said = String::new();
-        while !said.contains("serving") {
-            let read = lines.read_line(&mut said).expect("reads");
-            assert!(read > 0, "the broker did not start:\n{said}");
-        }
-        // Somebody must read on, or the broker waits for room in the pipe.
-        std::thread::spawn(move || drop(lines.read_to_string(&mut String::new())));
-        self.process = Some(child);
+    pub(crate) fn start(&mut self) {
+        self.process = Some(Serving::of(self.folder.path(), &[]));
     }
 
-    /// Stops as an operator does.
-    fn stop(&mut self) {
-        let mut child = self.process.take().expect("it runs");
-        let asked = Command::new("kill").arg(child.id().to_string()).status().expect("kill");
-        assert!(asked.success());
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while child.try_wait().expect("waits").is_none() {
-            assert!(Instant::now() < deadline, "the broker did not stop");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    pub(crate) fn stop(&mut self) {
+        self.process.take().expect("it runs").stop();
     }
 
-    fn token(&self, changes: &[(&str, &str)]) -> String {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn token(&self, changes: &[(&str, &str)]) -> String {
         let changes: BTreeMap<String, String> =
             changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.issuer.mint(&changes).expect("a token")
@@ -145,17 +180,8 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.process {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
-}
-
 /// A target: the test database with a group, and a login for the broker that may make users.
-fn postgres(admin: &str, name: &str) -> (String, String) {
+pub(crate) fn postgres(admin: &str, name: &str) -> (String, String) {
     let sql = format!(
         "DROP ROLE IF EXISTS {name}_broker; DROP ROLE IF EXISTS {name}_ro; CREATE ROLE {name}_ro; \
          CREATE ROLE {name}_broker LOGIN CREATEROLE; GRANT {name}_ro TO {name}_broker WITH ADMIN OPTION; \
@@ -255,9 +281,7 @@ fn killed_between_two_leases_it_knows_both() {
     let (status, out, err) = ground.job(&ground.token(&[]), &exchange);
     assert_eq!(status, 0, "{err}");
     let credential: Value = serde_json::from_str(&out).expect("one JSON object");
-    let mut child = ground.process.take().expect("it runs");
-    child.kill().expect("killed");
-    child.wait().expect("gone");
+    ground.process.take().expect("it runs").kill();
     let (status, _, err) = ground.job("", &["revoke", "--lease", "lease"]);
     assert_eq!(status, 2, "nobody is there: {err}");
     assert!(login(&credential).status.success(), "the lease lives on");

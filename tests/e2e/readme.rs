@@ -129,16 +129,18 @@ fn every_scan_finds_what_is_there() {
 #[test]
 #[cfg(unix)]
 fn hooks_refuse() {
-    let (origin, clone) = project();
-    let bin = installed();
-    let scripts = shell("As a hook");
-    let [commit, receive] = scripts.as_slice() else { panic!("two hooks") };
-    assert_eq!(paste(&bin, clone.path(), &commit.text).status.code(), Some(1));
-    // What a push leaves before the hook decides: objects, and no reference to them.
-    origin.git(&["fetch", "-q", &clone.path().display().to_string(), "work"]);
-    let pushed = format!("{} {} refs/heads/work", origin.head(), clone.head());
-    let script = format!("echo '{pushed}' | sh -c '{}'", receive.text);
-    assert_eq!(paste(&bin, origin.path(), &script).status.code(), Some(1));
+    let (_origin, clone) = project();
+    let (bin, server) = (installed(), Repo::init(&["--bare"]));
+    for command in shell("As a hook").iter().flat_map(commands) {
+        let command = command.replace("/srv/git/shop.git", &server.path().display().to_string());
+        let output = paste(&bin, clone.path(), &command);
+        assert!(output.status.success(), "{command}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(!paste(&bin, clone.path(), "git commit -qm staged").status.success());
+    let push = format!("git push -q --no-verify {} HEAD:refs/heads/x", server.path().display());
+    let output = paste(&bin, clone.path(), &push);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("src/new.py"), "{said}");
 }
 
 #[test]
@@ -177,6 +179,7 @@ fn the_rest_ends_well() {
         assert!(said.contains("gitlab-personal-token") && !said.contains(&token("old")), "{command}{said}");
     }
     all_end_with(0, &bin, Folder::new().path(), "Audit");
+    all_end_with(0, &bin, Folder::new().path(), "Sweep");
 
     for command in shell("And").iter().flat_map(commands) {
         // Not every machine has a pager for manuals; that there is a page is what counts.
@@ -224,6 +227,7 @@ fn no_heading_is_forgotten() {
         "Scan",
         "As a hook",
         "In a merge request",
+        "Sweep",
         "Configure",
         "Rules",
         "Explain",

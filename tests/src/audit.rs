@@ -142,7 +142,8 @@ impl Serving {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its address");
-        let address = line.trim().trim_start_matches("http://").trim_end_matches("/checkpoint").to_owned();
+        let address =
+            line.trim().split_once("://").expect("a URL").1.trim_end_matches("/checkpoint").to_owned();
         Serving { child, address }
     }
 

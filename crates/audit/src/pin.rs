@@ -46,13 +46,13 @@ pub enum PinError {
     Unchecked(String),
 }
 
-/// Keeps one checkpoint.
+/// Keeps the last checkpoint, in one place or several.
 pub trait Pin: Send + Sync {
-    /// The note kept, or `None` before the first.
+    /// The notes kept, one a place; none before the first. A log must extend each of them.
     ///
     /// # Errors
-    /// It cannot be read.
-    fn load(&self) -> Result<Option<String>, PinError>;
+    /// One of them cannot be read.
+    fn load(&self) -> Result<Vec<String>, PinError>;
 
     /// Keeps this one from now on; durable when it returns.
     ///
@@ -92,16 +92,28 @@ impl FilePin {
 }
 
 impl Pin for FilePin {
-    fn load(&self) -> Result<Option<String>, PinError> {
+    fn load(&self) -> Result<Vec<String>, PinError> {
         match fs::read_to_string(&self.path) {
-            Ok(note) => Ok(Some(note)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(note) => Ok(vec![note]),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(e) => Err(self.error(e)),
         }
     }
 
     fn store(&self, head: &SignedCheckpoint) -> Result<(), PinError> {
         self.write(&head.to_string()).map_err(|e| self.error(e))
+    }
+}
+
+/// Several places: whoever rolls a log back must reach all of them.
+impl<P: Pin> Pin for Vec<P> {
+    fn load(&self) -> Result<Vec<String>, PinError> {
+        let notes: Result<Vec<_>, _> = self.iter().map(Pin::load).collect();
+        Ok(notes?.concat())
+    }
+
+    fn store(&self, head: &SignedCheckpoint) -> Result<(), PinError> {
+        self.iter().try_for_each(|pin| pin.store(head))
     }
 }
 

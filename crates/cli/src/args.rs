@@ -26,12 +26,16 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Scan files, repositories with their history, or standard input
     Scan(Box<Scan>),
+    /// Scan many repositories, and later only what is new in them
+    Sweep(Box<crate::args_sweep::Sweep>),
     /// List, show, test and check detection rules
     Rules(Rules),
     /// Check a configuration file, or print its schema
     Config(Config),
     /// Say why something was found, or why not
     Explain(Box<Explain>),
+    /// Install git hooks that scan
+    Hook(crate::args_hook::Hook),
     /// Keep a log that nobody can edit, and answer questions out of it
     Audit(crate::args_audit::Audit),
     /// Check, explain and test who may take which credential
@@ -378,7 +382,7 @@ fn format_names() -> clap::builder::PossibleValuesParser {
 }
 
 /// A size in bytes, with an optional binary suffix.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let lower = lower.trim_end_matches("ib").trim_end_matches('b');
     let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());

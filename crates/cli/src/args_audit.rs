@@ -395,6 +395,20 @@ Only the checkpoint, tiles and bundles are given out (C2SP tlog-tiles), to GET a
 whoever can reach the address: before listening elsewhere than on the loopback, put a proxy with TLS and access control
 in front.";
 
+/// How something is served over HTTP.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Listen {
+    /// Listen on an address that other machines can reach
+    #[arg(long)]
+    pub(crate) public: bool,
+    /// Speak HTTPS with this certificate chain (PEM); read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
 #[derive(Debug, ClapArgs)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
@@ -403,9 +417,8 @@ pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// Listen on an address that other machines can reach
-    #[arg(long)]
-    pub(crate) public: bool,
+    #[command(flatten)]
+    pub(crate) how: Listen,
     /// The log's name, for a database that holds several
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: Option<String>,

@@ -7,7 +7,9 @@ mod args;
 mod args_audit;
 mod args_broker;
 mod args_client;
+mod args_hook;
 mod args_serve;
+mod args_sweep;
 mod commands;
 mod config;
 mod progress;
@@ -57,9 +59,11 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.verb {
         Verb::Scan(scan) => commands::scan::run(&scan),
+        Verb::Sweep(sweep) => commands::sweep::run(&sweep),
         Verb::Rules(rules) => commands::rules::run(&rules),
         Verb::Config(config) => commands::config::run(&config),
         Verb::Explain(explain) => commands::explain::run(&explain),
+        Verb::Hook(hook) => commands::hook::run(&hook),
         Verb::Audit(audit) => commands::audit::run(&audit),
         Verb::Policy(policy) => commands::broker::policy::run(&policy),
         Verb::Provider(provider) => commands::broker::provider::run(&provider),

@@ -185,10 +185,8 @@ impl Database {
             Unpublished::Database(e) => OpenError::Database(e.to_string()),
             Unpublished::Witness(e) => e.into(),
         })?;
-        if let Some(pin) = &publisher.pin
-            && let Some(pinned) = pin.load()?
-        {
-            let size = durable.checkpoint().size;
+        let size = durable.checkpoint().size;
+        for pinned in publisher.pin.as_ref().map_or_else(|| Ok(Vec::new()), |pin| pin.load())? {
             pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
         }
         // A database restored to an older state may have nothing to publish: asked all the same.

@@ -247,8 +247,8 @@ fn a_symbolic_link_is_no_tile() {
 struct MemoryPin(Arc<std::sync::Mutex<Option<String>>>);
 
 impl Pin for MemoryPin {
-    fn load(&self) -> Result<Option<String>, PinError> {
-        Ok(self.0.lock().unwrap().clone())
+    fn load(&self) -> Result<Vec<String>, PinError> {
+        Ok(self.0.lock().unwrap().clone().into_iter().collect())
     }
     fn store(&self, head: &claviger_audit::checkpoint::SignedCheckpoint) -> Result<(), PinError> {
         *self.0.lock().unwrap() = Some(head.to_string());
@@ -281,6 +281,11 @@ fn rollback_is_refused_before_anything_is_appended() {
     let replica = Memory::new();
     drop(Log::create(replica.shared(), key(), options()).unwrap());
     assert!(matches!(open(&replica), OpenError::Pin(PinError::Shrunk { .. })));
+    // Whoever rolled back one pin with the log has not reached the other.
+    let rolled_back = MemoryPin(Arc::default());
+    let both = Options { pin: Some(Box::new(vec![rolled_back, pin.clone()])), ..options() };
+    let error = Log::open(early.shared(), vec![key()], both).err().unwrap();
+    assert!(matches!(error, OpenError::Pin(PinError::Shrunk { .. })), "{error}");
     // Forked: the snapshot went on by itself, past the pinned size.
     let fork = Memory::restore(&snapshot);
     let log = Log::open(fork.shared(), vec![key()], options()).unwrap();

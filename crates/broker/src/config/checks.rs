@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::document::step_of;
 use super::load::Loader;
-use super::secrets::SecretRef;
 use super::{ConfigFile, KeySource, MasterKey, StoreSection};
 use crate::identity::issuer;
 use crate::policy::Known;
@@ -105,14 +104,10 @@ impl Loader {
     }
 }
 
-/// Makes paths independent of where the program stands.
+/// Makes paths independent of where the program stands; those of secrets are joined when they are read, in one place
+/// for this file and for providers' settings.
 pub(super) fn resolve(file: &mut ConfigFile, base: &Path) {
     let join = |path: &mut PathBuf| *path = base.join(&*path);
-    let secret = |reference: &mut SecretRef| {
-        if let SecretRef::File(path) = reference {
-            join(path);
-        }
-    };
     for issuer in file.issuers.values_mut() {
         issuer.jwks_file.iter_mut().chain(&mut issuer.ca_file).for_each(join);
     }
@@ -124,15 +119,10 @@ pub(super) fn resolve(file: &mut ConfigFile, base: &Path) {
         file.store.url = format!("sqlite:{}", path.display());
     }
     file.store.ca_file.iter_mut().for_each(join);
-    file.store.password.iter_mut().for_each(secret);
     if let Some(audit) = &mut file.audit {
-        join(&mut audit.log);
-        secret(&mut audit.key);
-        audit.pins.iter_mut().for_each(join);
-    }
-    for key in file.keys.iter_mut().flat_map(|keys| keys.old.iter_mut().chain([&mut keys.current])) {
-        if let KeySource::File(path) = &mut key.from {
-            join(path);
+        if audit.database().is_none() {
+            join(&mut audit.log);
         }
+        audit.pins.iter_mut().for_each(join);
     }
 }

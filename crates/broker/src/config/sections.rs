@@ -211,7 +211,8 @@ impl Default for StoreSection {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditSection {
-    /// The log's folder, made by `claviger audit init`.
+    /// The log's folder, made by `claviger audit init`; or `postgres://HOST/DATABASE`, for several brokers that write one
+    /// log.
     pub log: PathBuf,
     /// The log's private key.
     pub key: SecretRef,
@@ -221,6 +222,14 @@ pub struct AuditSection {
     /// Files, elsewhere, that remember the last head; a log that does not extend them is refused.
     #[serde(default)]
     pub pins: Vec<PathBuf>,
+}
+
+impl AuditSection {
+    /// The database that the log is in, if it is in one.
+    pub fn database(&self) -> Option<&str> {
+        let is_url = |text: &&str| ["postgres://", "postgresql://"].iter().any(|it| text.starts_with(it));
+        self.log.to_str().filter(is_url)
+    }
 }
 
 /// The keys under which values rest sealed in the store.

@@ -79,10 +79,12 @@ impl Surroundings {
 /// See [`StartError`]. Nothing is left running then.
 pub async fn start(config: &Config, around: Surroundings) -> Result<Running, StartError> {
     let setup = setup(config, &around)?;
-    let seal = Arc::new(open::seal(config, &around)?);
+    let keys = open::master_keys(config, &around)?;
+    let seal = Arc::new(open::seal(&keys)?);
     let store = open::store(config, &around).await?;
     let (ledger, recorder) = open::ledger(config, &around)?;
-    let fingerprint = open::fingerprint_key(config, &around)?;
+    let fingerprint = open::fingerprint_key(&keys);
+    drop(keys);
     let broker = Arc::new(Broker::new(Parts {
         setup,
         store: store.shared(),
@@ -207,9 +209,9 @@ fn operator(entry: &OperatorEntry) -> Operator {
 
 fn listen_options(config: &Config) -> listen::Options {
     let tls = config.server.tls.as_ref().map(|tls| TlsFiles {
-        certificates: config.base.join(&tls.cert),
-        key: config.base.join(&tls.key),
-        client_authorities: tls.client_ca.as_ref().map(|path| config.base.join(path)),
+        certificates: tls.cert.clone(),
+        key: tls.key.clone(),
+        client_authorities: tls.client_ca.clone(),
     });
     listen::Options { tls, is_open_allowed: config.server.behind_proxy, ..listen::Options::default() }
 }

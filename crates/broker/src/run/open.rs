@@ -8,8 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use claviger_audit::files::Directory;
-use claviger_audit::log::Options as LogOptions;
-use claviger_audit::log::Publish;
+use claviger_audit::log::{Database, Options as LogOptions, Publish, Stamp};
 use claviger_audit::note::SigningKey;
 use claviger_audit::pin::FilePin;
 use claviger_audit::recorder::Recorder;
@@ -61,15 +60,14 @@ pub(super) async fn store(config: &Config, around: &Surroundings) -> Result<Stor
         return Ok(Store::Memory(Arc::new(Memory::new())));
     }
     if let Some(path) = section.url.strip_prefix("sqlite:") {
-        let path = config.base.join(path.strip_prefix("//").unwrap_or(path));
-        return Ok(Store::Sqlite(Arc::new(Sqlite::open(&path).await?)));
+        return Ok(Store::Sqlite(Arc::new(Sqlite::open(Path::new(path)).await?)));
     }
     let mut options = postgres::Options::default();
     if let Some(reference) = &section.password {
         let password = around.secrets.get(reference);
         options.password = Some(password.map_err(|why| secret("store.password", why))?);
     }
-    options.ca_file = section.ca_file.as_ref().map(|path| config.base.join(path));
+    options.ca_file = section.ca_file.clone();
     Ok(Store::Postgres(Arc::new(Postgres::open(&section.url, &options).await?)))
 }
 
@@ -88,40 +86,58 @@ pub(super) fn ledger(config: &Config, around: &Surroundings) -> Result<Opened, S
         .expose_text()
         .ok_or_else(|| secret("audit.key", "it is no text".into()))
         .and_then(|text| SigningKey::parse(text).map_err(|error| secret("audit.key", error.to_string())))?;
+    let pins: Vec<FilePin> = section.pins.iter().map(FilePin::new).collect();
     let options = LogOptions {
         publish: Publish::Every(std::time::Duration::from_millis(250)),
         clock: Arc::clone(&around.clock),
-        pin: section
-            .pins
-            .first()
-            .map(|path| Box::new(FilePin::new(config.base.join(path))) as Box<dyn claviger_audit::pin::Pin>),
+        pin: (!pins.is_empty()).then(|| Box::new(pins) as Box<dyn claviger_audit::pin::Pin>),
         ..LogOptions::default()
     };
-    let files = Arc::new(Directory::new(config.base.join(&section.log)));
-    let recorder = Recorder::open(files, vec![key], options)
-        .map_err(|error| StartError::Audit(format!("{}: {error}", section.log.display())))?;
+    let failed =
+        |error: &dyn std::fmt::Display| StartError::Audit(format!("{}: {error}", section.log.display()));
+    let recorder = match section.database() {
+        None => Recorder::open(Arc::new(Directory::new(&section.log)), vec![key], options),
+        Some(url) => {
+            let options = LogOptions { stamp: Stamp::Event, ..options };
+            let recording = LogOptions { clock: Arc::clone(&around.clock), ..LogOptions::default() };
+            let database = Database::connect(url).map_err(|error| failed(&error))?;
+            let log = database.open(vec![key], options).map_err(|error| failed(&error))?;
+            Recorder::on(log, &recording)
+        }
+    };
+    let recorder = recorder.map_err(|error| failed(&error))?;
     let recorder = Arc::new(recorder);
     Ok((over(&recorder)?, Some(recorder)))
 }
 
-pub(super) fn seal(config: &Config, around: &Surroundings) -> Result<Seal, StartError> {
+/// The master keys: the current one first, the oldest last. None for a broker that keeps nothing.
+pub(super) fn master_keys(
+    config: &Config,
+    around: &Surroundings,
+) -> Result<Vec<(String, Secret)>, StartError> {
     let Some(keys) = &config.keys else {
         // What a lease needs to be revoked after a restart may be sealed: a key that is gone then is no choice.
         if around.ephemeral {
-            return Ok(Seal::ephemeral());
+            return Ok(Vec::new());
         }
         return Err(StartError::Missing(
             "`keys` is missing: what must rest in the store is sealed. Make a key with `head -c 32 /dev/urandom | base64 \
              > master.key; chmod 600 master.key`, then write `keys: {current: {id: \"1\", from: {file: master.key}}}`",
         ));
     };
-    let what = |key: &MasterKey| format!("keys `{}`", key.id);
-    let value = |key: &MasterKey| master(key, config, around).map_err(|why| secret(&what(key), why));
-    let mut seal = Seal::new(keys.current.id.clone(), &value(&keys.current)?)
-        .map_err(|source| StartError::Key { what: what(&keys.current), source })?;
-    for old in &keys.old {
-        seal.add(old.id.clone(), &value(old)?)
-            .map_err(|source| StartError::Key { what: what(old), source })?;
+    let read = |key: &MasterKey| {
+        let value = master(key, config, around).map_err(|why| secret(&format!("keys `{}`", key.id), why))?;
+        Ok((key.id.clone(), value))
+    };
+    std::iter::once(&keys.current).chain(&keys.old).map(read).collect()
+}
+
+pub(super) fn seal(keys: &[(String, Secret)]) -> Result<Seal, StartError> {
+    let Some(((id, current), old)) = keys.split_first() else { return Ok(Seal::ephemeral()) };
+    let unfit = |id: &str, source| StartError::Key { what: format!("keys `{id}`"), source };
+    let mut seal = Seal::new(id.clone(), current).map_err(|source| unfit(id, source))?;
+    for (id, old) in old {
+        seal.add(id.clone(), old).map_err(|source| unfit(id, source))?;
     }
     Ok(seal)
 }
@@ -155,17 +171,14 @@ fn printed(command: &[String], base: &Path) -> Result<Secret, String> {
 
 /// The key of fingerprints follows from the oldest master key, so that it stays the same when that is replaced by a new
 /// one and kept among the old.
-pub(super) fn fingerprint_key(config: &Config, around: &Surroundings) -> Result<FingerprintKey, StartError> {
-    let oldest = config.keys.as_ref().map(|keys| keys.old.last().unwrap_or(&keys.current));
-    let Some(oldest) = oldest else {
-        return Ok(FingerprintKey { id: "ephemeral".into(), key: Zeroizing::new(crate::secret::random()) });
+pub(super) fn fingerprint_key(keys: &[(String, Secret)]) -> FingerprintKey {
+    let Some((id, oldest)) = keys.last() else {
+        return FingerprintKey { id: "ephemeral".into(), key: Zeroizing::new(crate::secret::random()) };
     };
-    let master =
-        master(oldest, config, around).map_err(|why| secret(&format!("keys `{}`", oldest.id), why))?;
     let mut hash = Sha256::new();
     hash.update(b"claviger fingerprint of credentials v1\0");
-    hash.update(master.expose());
-    Ok(FingerprintKey { id: oldest.id.clone(), key: Zeroizing::new(hash.finalize().into()) })
+    hash.update(oldest.expose());
+    FingerprintKey { id: id.clone(), key: Zeroizing::new(hash.finalize().into()) }
 }
 
 /// Whom to ask whether jobs have ended, by issuer.

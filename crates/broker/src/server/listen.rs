@@ -33,7 +33,10 @@ pub struct Options {
     pub connections: usize,
     /// A client has so long for the TLS handshake, and again for the head of each request.
     pub head: Duration,
-    /// After the word to stop, requests have so long to finish.
+    /// A connection ends after this time, when the request under way is answered: one that reads its answer a byte at a
+    /// time does not keep its place for ever.
+    pub life: Duration,
+    /// After the word to stop, or the end of a connection's life, a request has so long to finish.
     pub drain: Duration,
 }
 
@@ -44,6 +47,7 @@ impl Default for Options {
             is_open_allowed: false,
             connections: 4096,
             head: Duration::from_secs(10),
+            life: Duration::from_secs(15 * 60),
             drain: Duration::from_secs(30),
         }
     }
@@ -134,11 +138,11 @@ impl Listening {
                     continue;
                 }
             };
-            let (router, stop, tls, head) =
-                (router.clone(), stop.clone(), self.tls.clone(), self.options.head);
+            let (router, stop, tls) = (router.clone(), stop.clone(), self.tls.clone());
+            let times = Times { head: self.options.head, life: self.options.life, drain: self.options.drain };
             connections.spawn(async move {
                 let _place = place;
-                if let Err(error) = connection(stream, peer, tls.as_deref(), router, head, stop).await {
+                if let Err(error) = connection(stream, peer, tls.as_deref(), router, times, stop).await {
                     tracing::debug!(%peer, %error, "a connection ended");
                 }
             });
@@ -149,6 +153,14 @@ impl Listening {
             tracing::warn!("some requests did not finish in time");
         }
     }
+}
+
+/// How long the parts of a connection may take, see [`Options`].
+#[derive(Clone, Copy)]
+struct Times {
+    head: Duration,
+    life: Duration,
+    drain: Duration,
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;
@@ -172,15 +184,15 @@ async fn connection(
     peer: SocketAddr,
     tls: Option<&Reloading>,
     router: Router,
-    head: Duration,
+    times: Times,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     match tls {
-        None => http(TokioIo::new(stream), peer, router, head, stop).await,
+        None => http(TokioIo::new(stream), peer, router, times, stop).await,
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.current());
-            let stream = tokio::time::timeout(head, acceptor.accept(stream)).await??;
-            http(TokioIo::new(stream), peer, router, head, stop).await
+            let stream = tokio::time::timeout(times.head, acceptor.accept(stream)).await??;
+            http(TokioIo::new(stream), peer, router, times, stop).await
         }
     }
 }
@@ -189,7 +201,7 @@ async fn http<S>(
     io: TokioIo<S>,
     peer: SocketAddr,
     router: Router,
-    head: Duration,
+    times: Times,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
 where
@@ -200,13 +212,15 @@ where
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head).max_headers(64).max_buf_size(64 * 1024);
+    builder.timer(TokioTimer::new()).header_read_timeout(times.head).max_headers(64).max_buf_size(64 * 1024);
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     tokio::select! {
         done = connection.as_mut() => return Ok(done?),
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+        () = stopped(&mut stop) => {}
+        () = tokio::time::sleep(times.life) => {}
     }
-    Ok(connection.await?)
+    connection.as_mut().graceful_shutdown();
+    Ok(tokio::time::timeout(times.drain, connection).await??)
 }
 
 /// A TLS configuration that follows its files.

@@ -26,7 +26,7 @@ use super::{exchange, holder, operator};
         operator::release,
         operator::leaks
     ),
-    modifiers(&Security)
+    modifiers(&Security, &Everywhere)
 )]
 struct Document;
 
@@ -39,6 +39,33 @@ impl utoipa::Modify for Security {
         let bearer = || SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("handle", bearer());
         components.add_security_scheme("operator", bearer());
+    }
+}
+
+/// What every request may be answered with.
+struct Everywhere;
+
+impl utoipa::Modify for Everywhere {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::{RefOr, Response};
+        const ANSWERS: [(&str, &str); 6] = [
+            ("400", "The request cannot be read"),
+            ("401", "Who asks is not known"),
+            ("413", "The body is too long"),
+            ("415", "The body is neither JSON nor a form"),
+            ("429", "Too many requests; `Retry-After` says when to come again"),
+            ("503", "Something that is needed is away, or too much is asked at once; to be tried again"),
+        ];
+        let items = document.paths.paths.values_mut();
+        let operations = items.flat_map(|item| {
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
+        });
+        for operation in operations {
+            for (status, description) in ANSWERS {
+                let said = || RefOr::T(Response::new(description));
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(said);
+            }
+        }
     }
 }
 

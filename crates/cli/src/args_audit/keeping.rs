@@ -140,9 +140,8 @@ pub(crate) struct WitnessServe {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub(crate) listen: SocketAddr,
-    /// Listen on an address that other machines can reach
-    #[arg(long)]
-    pub(crate) public: bool,
+    #[command(flatten)]
+    pub(crate) how: super::Listen,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -11,10 +11,11 @@ use claviger_broker::config::Config;
 use claviger_broker::config::secrets::Secrets;
 use claviger_broker::run::dev::DevIssuer;
 use claviger_broker::run::{Running, Surroundings, start};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
 use super::client::harden;
+use super::ends::{Ends, catch};
 use crate::args_serve::{LogFormat, Serve};
 use crate::commands::print;
 use crate::{Outcome, warn};
@@ -89,29 +90,6 @@ async fn reload(running: &Running, path: &Path) {
 fn secrets(config: &Config) -> Arc<Secrets> {
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     Arc::new(config.secrets(Box::new(environment)))
-}
-
-fn catch(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("cannot catch signals")
-}
-
-/// The signals that end a service.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Ends {
-    fn new() -> anyhow::Result<Ends> {
-        Ok(Ends { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// A broker that keeps nothing, with an issuer of its own.

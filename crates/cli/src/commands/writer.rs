@@ -133,7 +133,10 @@ fn by_ending(path: &Path) -> anyhow::Result<Format> {
 
 /// Writes a file of which nobody but its owner learns anything: reports may hold secrets on request, and always
 /// say where to look. A report that cannot be finished is removed, so that none looks complete that is not.
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

@@ -95,7 +95,7 @@ pub fn entry_for(finding: &Finding) -> String {
 }
 
 /// An ignore file, read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct IgnoreFile {
     name: PathBuf,
     salt: Option<String>,

@@ -282,7 +282,12 @@ fn paths_do_not_depend_on_where_the_program_stands() {
     assert_eq!(config.base, base);
     assert_eq!(config.store.url, format!("sqlite:{}/state/broker.db", base.display()));
     let audit = config.audit.expect("a log");
-    assert_eq!((audit.log, audit.pins[0].to_str()), (base.join("log"), Some("/mnt/pin")));
+    assert_eq!((&audit.log, audit.pins[0].to_str()), (&base.join("log"), Some("/mnt/pin")));
+    assert_eq!(audit.database(), None);
+    let text = format!("{HEAD}{rest}audit: {{log: \"postgres://h/d\", key: {{file: audit.key}}}}\n");
+    let config =
+        crate::config::Config::parse("broker.yaml", text, std::path::Path::new("conf")).expect("loads");
+    assert_eq!(config.audit.expect("a log").database(), Some("postgres://h/d"));
 }
 
 #[test]

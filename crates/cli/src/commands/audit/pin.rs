@@ -110,8 +110,9 @@ impl GitPin {
 }
 
 impl Pin for GitPin {
-    fn load(&self) -> Result<Option<String>, PinError> {
-        self.read(&self.state().repository).map_err(|e| self.error(&e))
+    fn load(&self) -> Result<Vec<String>, PinError> {
+        let kept = self.read(&self.state().repository).map_err(|e| self.error(&e))?;
+        Ok(kept.into_iter().collect())
     }
 
     fn store(&self, head: &SignedCheckpoint) -> Result<(), PinError> {

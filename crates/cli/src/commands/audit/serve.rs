@@ -12,7 +12,7 @@ use crate::args_audit::Serve;
 pub(super) fn run(args: &Serve) -> anyhow::Result<Outcome> {
     let files = Place::of(&args.dir)?.files(args.origin.as_deref())?;
     files.read("checkpoint").with_context(|| format!("{}: no checkpoint", name(&args.dir)))?;
-    let server = Server { listen: args.listen, public: args.public, most: 0, path: "/checkpoint" };
+    let server = Server { listen: args.listen, how: &args.how, most: 0, path: "/checkpoint" };
     server.run(move |request| match request.method {
         "GET" | "HEAD" => {
             let found = answer(&*files, request.path);
@@ -20,11 +20,11 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<Outcome> {
                 status: found.status,
                 content_type: found.content_type,
                 cache_control: found.cache_control,
-                more: "",
+                allow: None,
                 body: found.body,
             }
         }
-        _ => Answer::wrong_method("Allow: GET, HEAD\r\n"),
+        _ => Answer::wrong_method("GET, HEAD"),
     })?;
     Ok(Outcome::Clean)
 }

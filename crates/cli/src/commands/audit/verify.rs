@@ -71,9 +71,7 @@ fn log(args: &Verify, dir: &Path, keys: &[VerifyingKey]) -> anyhow::Result<Verdi
         Some(pin) => Some(pin::pin(pin, origin.as_deref().context("--pin: of which log? give --key")?)?),
         None => None,
     };
-    if let Some(pin) = &pin
-        && let Some(note) = pin.load()?
-    {
+    for note in pin.as_ref().map_or_else(|| Ok(Vec::new()), |pin| pin.load())? {
         seen.push(Seen { place: "--pin".into(), note });
     }
     let mut receipts = Vec::new();

@@ -67,12 +67,12 @@ fn run_serve(args: &WitnessServe) -> anyhow::Result<Outcome> {
     let files = Arc::new(Directory::new(&args.dir));
     let witness = Witness::open(files, key, logs, Arc::new(SystemClock))
         .with_context(|| args.dir.display().to_string())?;
-    let server = Server { listen: args.listen, public: args.public, most: MOST_REQUEST, path: "" };
+    let server = Server { listen: args.listen, how: &args.how, most: MOST_REQUEST, path: "" };
     server.run(move |request| {
         let reply = match (request.method, request.path) {
             ("POST", "/add-checkpoint") => witness.add_checkpoint(request.body),
             ("GET" | "HEAD", path) => witness.get(path.trim_start_matches('/')),
-            _ => return Answer::wrong_method("Allow: GET, HEAD, POST\r\n"),
+            _ => return Answer::wrong_method("GET, HEAD, POST"),
         };
         Answer { content_type: reply.content_type, ..Answer::text(reply.status, &reply.body) }
     })?;

@@ -111,7 +111,7 @@ pub fn staged(
             }
         }
     }
-    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Staged };
+    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Staged, with_known: false };
     scan.finish(&delta, &[], coverage)
 }
 
@@ -147,7 +147,7 @@ pub fn range(
         (repo.resolve("HEAD")?, repo.resolve(range)?)
     };
     let commits = commits(repo, &[to], &[from])?;
-    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob };
+    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob, with_known: false };
     scan.commits(&commits)
 }
 
@@ -189,7 +189,7 @@ pub fn pre_receive(
         .filter(|tip| tip.required)
         .map(|tip| tip.id)
         .collect();
-    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob };
+    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob, with_known: false };
     let mut change = scan.commits(&commits(repo, &tips, &hidden)?)?;
     scan.tags(&tips, &mut change.harvest)?;
     Ok(change)
@@ -221,7 +221,7 @@ pub(super) fn since(
         }
         None => commits(repo, &tips, &[repo.resolve(since)?])?,
     };
-    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob };
+    let scan = Scan { repo, engine, options, target, monitor, kind: PlaceKind::Blob, with_known: false };
     Ok(scan.commits(&commits)?.harvest)
 }
 
@@ -240,7 +240,7 @@ fn date(text: &str) -> Option<i64> {
 }
 
 /// Commits that the tips reach and the hidden ones do not, parents first. Tips that are no commits are left out.
-fn commits(repo: &Repository, tips: &[Oid], hidden: &[Oid]) -> Result<Vec<Oid>, SourceError> {
+pub(super) fn commits(repo: &Repository, tips: &[Oid], hidden: &[Oid]) -> Result<Vec<Oid>, SourceError> {
     let failed = |e: git2::Error| repo.damaged(&e);
     let mut walk = repo.git().revwalk().map_err(failed)?;
     walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE).map_err(failed)?;
@@ -255,18 +255,20 @@ fn commits(repo: &Repository, tips: &[Oid], hidden: &[Oid]) -> Result<Vec<Oid>, 
     walk.collect::<Result<_, _>>().map_err(failed)
 }
 
-struct Scan<'a> {
-    repo: &'a Repository,
-    engine: &'a Engine,
-    options: &'a HistoryOptions,
-    target: &'a str,
-    monitor: &'a Monitor,
-    kind: PlaceKind,
+pub(super) struct Scan<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) engine: &'a Engine,
+    pub(super) options: &'a HistoryOptions,
+    pub(super) target: &'a str,
+    pub(super) monitor: &'a Monitor,
+    pub(super) kind: PlaceKind,
+    /// Whether what was there before counts, too.
+    pub(super) with_known: bool,
 }
 
 impl Scan<'_> {
     /// Scans what commits add, and their messages.
-    fn commits(&self, commits: &[Oid]) -> Result<Change, SourceError> {
+    pub(super) fn commits(&self, commits: &[Oid]) -> Result<Change, SourceError> {
         self.monitor.phase("reading commits", commits.len() as u64);
         let odb = self.repo.reader()?;
         let shallow: HashSet<Oid> = self.repo.shallow().into_iter().collect();
@@ -400,7 +402,7 @@ impl Scan<'_> {
             self.names(added, infos, &mut change.harvest);
             let Some(hits) = found.get(&added.blob) else { continue };
             for hit in hits {
-                if self.was_there(&odb, delta, added, hit) {
+                if !self.with_known && self.was_there(&odb, delta, added, hit) {
                     change.known += 1;
                     continue;
                 }
@@ -502,7 +504,7 @@ impl Scan<'_> {
     }
 
     /// Tags of a push: their messages, and blobs they name.
-    fn tags(&self, tips: &[Oid], harvest: &mut Harvest) -> Result<(), SourceError> {
+    pub(super) fn tags(&self, tips: &[Oid], harvest: &mut Harvest) -> Result<(), SourceError> {
         let odb = self.repo.reader()?;
         for tip in tips {
             let Some(object) = read(&odb, *tip, "pushed object", &mut harvest.coverage) else { continue };

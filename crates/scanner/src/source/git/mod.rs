@@ -12,7 +12,8 @@
 //! - `pack`: packs read as they lie on the disk;
 //! - `history`: the whole history, from packs or, as the oracle of that, object by object;
 //! - `attribute`: which commits and paths a blob with findings belongs to;
-//! - `change`: what a commit, a range or a push adds.
+//! - `change`: what a commit, a range or a push adds;
+//! - `news`: what a repository has that it had not when it was scanned last.
 
 mod attribute;
 mod bits;
@@ -20,6 +21,7 @@ mod change;
 mod graph;
 mod history;
 mod inventory;
+mod news;
 mod object;
 mod objects;
 mod odb;
@@ -31,5 +33,6 @@ mod tests;
 
 pub use change::{Change, Quarantine, pre_receive, range, staged};
 pub use history::{HistoryOptions, history};
+pub use news::{news, tips};
 pub use pack::inflate_all;
 pub use repo::Repository;

@@ -99,6 +99,12 @@ impl Repository {
         Ok(Some(blob.content().to_vec()))
     }
 
+    /// The id in hex of what HEAD's tree has at a path; `None` when it has nothing there, or there is no HEAD.
+    pub fn head_blob(&self, path: &Path) -> Option<String> {
+        let tree = self.inner.head().ok()?.peel_to_tree().ok()?;
+        tree.get_path(path).ok().map(|entry| entry.id().to_string())
+    }
+
     /// Lets objects of further folders be found, as git does for a push that is not accepted yet.
     pub(super) fn with_objects(mut self, folders: Vec<PathBuf>) -> Result<Self, SourceError> {
         self.extra = folders;
