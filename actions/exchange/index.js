@@ -16,8 +16,7 @@ async function exchange() {
   const broker = input('broker', process.env.CLAVIGER_BROKER);
   if (!broker) throw new Told('input `broker` is missing: the address of the broker');
   const way = choice('export', Object.keys(WAYS));
-  const { ACTIONS_ID_TOKEN_REQUEST_URL: asks, CLAVIGER_ID_TOKEN: given, CLAVIGER_ID_TOKEN_FILE: file } = process.env;
-  if (!asks && !given && !file) {
+  if (!process.env.ACTIONS_ID_TOKEN_REQUEST_URL) {
     throw new Told('the job gets no identity token: add `permissions: id-token: write` to it (a pull request from a fork gets none in any case)');
   }
   const folder = fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || os.tmpdir(), 'claviger-'));

@@ -8,6 +8,8 @@ const { Told, run, say } = require('../lib/runner.js');
 
 /** Commits that the first deepening adds; each next one adds twice as many. */
 const FIRST = 32;
+/** The last and largest deepening. */
+const MOST = 2 ** 22;
 const ID = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 const is = (id) => typeof id === 'string' && ID.test(id) && !/^0+$/.test(id);
 
@@ -74,7 +76,9 @@ class Clone {
   /** Deepens until the range is whole. */
   async deepen(base, head) {
     for (let more = FIRST; !(await this.isWhole(base, head)); more *= 2) {
-      if (!(await this.fetch(`--deepen=${more}`, 'origin', base, head)) && !(await this.unshallow())) {
+      // A server that is shallow itself has no more to give, however deep one asks.
+      const got = more <= MOST && ((await this.fetch(`--deepen=${more}`, 'origin', base, head)) || (await this.unshallow()));
+      if (!got) {
         throw new Told('the history that is needed is not in this clone and cannot be fetched: give the checkout `fetch-depth: 0`, or this action a `token` with `contents: read`');
       }
     }

@@ -111,6 +111,18 @@ test('history that cannot be fetched is an error, never a clean scan', async () 
   assert.equal(ran.output.findings, undefined);
 });
 
+test('a server that is shallow itself ends in an error, not in a loop', async () => {
+  const whole = server(80);
+  const before = git(whole, 'rev-parse', 'HEAD~60');
+  const after = git(whole, 'rev-parse', 'HEAD');
+  const place = checkout(whole, after);
+  git(place, 'fetch', '-q', '--depth=1', 'origin', before);
+  git(place, 'config', 'uploadpack.allowAnySHA1InWant', 'true');
+  const ran = await scan(checkout(place, after), push(before, after));
+  assert.equal(ran.status, 1, ran.log);
+  assert.match(ran.log, /fetch-depth: 0/);
+});
+
 test('an empty change, a deleted branch, a schedule', async () => {
   const place = server(40);
   const head = commit(place, 'old', `TOKEN=${token()}`);
