@@ -93,17 +93,25 @@ fn run_and_kill(dir: &Path, after: Duration, told: &mut Told) {
     });
 }
 
+/// A log is verified whole after each kill: many kills are spread over several logs, or most time would go into that.
+const KILLS_A_LOG: usize = 100;
+
 #[test]
 fn nothing_acknowledged_is_lost() {
+    let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    let default = if is_ci { 300 } else { 60 };
+    let kills = std::env::var("CLAVIGER_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (mut rng, mut left) = (Rng(99), kills);
+    while left > 0 {
+        let now = left.min(KILLS_A_LOG);
+        one_log(now, &mut rng);
+        left -= now;
+    }
+}
+
+fn one_log(kills: usize, rng: &mut Rng) {
     let dir = tempfile::tempdir().unwrap();
     let files: Arc<dyn Files> = Arc::new(Directory::new(dir.path()));
-    let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let kills = std::env::var("CLAVIGER_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(if is_ci {
-        300
-    } else {
-        60
-    });
-    let mut rng = Rng(99);
     let mut told = Told::default();
     for _ in 0..kills {
         run_and_kill(dir.path(), Duration::from_millis(15 + rng.below(60)), &mut told);
