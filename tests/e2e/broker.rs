@@ -154,7 +154,7 @@ impl Ground {
     }
 
     /// A verb as a job runs it, with this token.
-    fn job(&self, token: &str, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn job(&self, token: &str, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(binary())
             .args(arguments)
             .current_dir(self.folder.path())

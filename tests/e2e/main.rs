@@ -12,6 +12,7 @@ mod formats;
 mod fuzz;
 mod history;
 mod hooks;
+mod lease;
 mod policy;
 mod readme;
 mod replicas;

@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Exchange(Box<crate::args_client::Exchange>),
     /// Run the broker: exchange identities of CI jobs for credentials that expire
     Serve(Box<crate::args_serve::Serve>),
+    /// Look at everybody's leases, revoke them, hold back: for operators of a broker
+    Lease(Box<crate::args_operator::Lease>),
     /// Prolong a lease
     Renew(crate::args_client::Renew),
     /// Give a lease back

@@ -8,6 +8,7 @@ mod args_audit;
 mod args_broker;
 mod args_client;
 mod args_hook;
+mod args_operator;
 mod args_serve;
 mod args_sweep;
 mod commands;
@@ -70,6 +71,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Verb::Exchange(exchange) => commands::client::exchange(&exchange),
         Verb::Exec(exec) => Ok(Outcome::Program(commands::client::exec(&exec))),
         Verb::Serve(serve) => commands::serve::run(&serve),
+        Verb::Lease(lease) => commands::operator::lease::run(&lease),
         Verb::Renew(renew) => commands::client::renew(&renew),
         Verb::Revoke(revoke) => commands::client::revoke(&revoke),
         Verb::Completions { shell } => commands::about::completions(shell),

@@ -222,8 +222,10 @@ fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, BrokerError> {
     if !answer.is_success() {
         return Err(refusal(answer));
     }
+    // What was done without anything to say about it has no body.
+    let body = if answer.body().is_empty() { b"null" } else { answer.body() };
     // The error's text could quote a credential: only the place is told.
-    serde_json::from_slice(answer.body()).map_err(|error| {
+    serde_json::from_slice(body).map_err(|error| {
         BrokerError::Strange(format!(
             "its answer cannot be read at line {}, column {}",
             error.line(),

@@ -5,6 +5,7 @@
 pub mod handover;
 mod http;
 pub mod keeper;
+pub mod operator;
 mod retry;
 pub mod variables;
 

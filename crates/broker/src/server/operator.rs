@@ -81,7 +81,9 @@ fn operator(service: &Service, headers: &HeaderMap, wanted: Rights) -> Result<St
 }
 
 /// Which leases.
-#[derive(Debug, Default, Deserialize, Serialize, utoipa::ToSchema, utoipa::IntoParams)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema, utoipa::IntoParams,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Selection {
     /// Their ids.

@@ -29,7 +29,7 @@ fn secrets(config: &Config) -> Secrets {
 }
 
 /// A table: columns as wide as their longest cell, two spaces between.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|it| it.chars().count()).max();

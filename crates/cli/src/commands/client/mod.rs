@@ -22,12 +22,12 @@ pub(crate) use held::{renew, revoke};
 pub(crate) use steps::write_private;
 
 /// One thread is enough for a handful of calls, and starts soonest.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")
 }
 
 /// The broker that the flags, or the lease's file, name.
-fn connect(reach: &Reach, known: Option<&str>) -> anyhow::Result<Broker> {
+pub(super) fn connect(reach: &Reach, known: Option<&str>) -> anyhow::Result<Broker> {
     let url = address(reach, known)?;
     let ca =
         reach.ca.as_ref().map(|path| std::fs::read(path).with_context(|| format!("--ca {}", path.display())));
