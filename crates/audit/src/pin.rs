@@ -117,6 +117,19 @@ impl<P: Pin> Pin for Vec<P> {
     }
 }
 
+/// Compares a log with every head that a pin keeps.
+///
+/// # Errors
+/// The pin cannot be read, or see [`compare`].
+pub fn check<N: Nodes<Error: std::fmt::Display>>(
+    pin: &dyn Pin,
+    found: &SignedCheckpoint,
+    keys: &[VerifyingKey],
+    nodes: &N,
+) -> Result<(), PinError> {
+    pin.load()?.iter().try_for_each(|pinned| compare(pinned, found, keys, nodes))
+}
+
 /// Compares a log with a head it once had. `nodes` are the log's, as far as `found` goes.
 ///
 /// # Errors

@@ -141,8 +141,8 @@ fn open(
     let replayer = Publisher::new(Arc::clone(&files), builder, cursor, None, None);
     replayer.write_tiles(&durable).map_err(|e| damaged(journal::DIR, e.to_string()))?;
     let builder = replayer.into_builder();
-    for pinned in options.pin.as_ref().map_or_else(|| Ok(Vec::new()), |pin| pin.load())? {
-        pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
+    if let Some(pin) = &options.pin {
+        pin::check(&**pin, &durable, &meta.keys, &tile_nodes(&*files, size))?;
     }
     let durable = cosigned(&durable, options.cosigners.as_deref(), &*files)?;
     // Stop here: tiles that no checkpoint speaks of yet, and nobody was shown a head that a pin or witness contradicts.

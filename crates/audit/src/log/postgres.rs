@@ -186,8 +186,8 @@ impl Database {
             Unpublished::Witness(e) => e.into(),
         })?;
         let size = durable.checkpoint().size;
-        for pinned in publisher.pin.as_ref().map_or_else(|| Ok(Vec::new()), |pin| pin.load())? {
-            pin::compare(&pinned, &durable, &meta.keys, &tile_nodes(&*files, size))?;
+        if let Some(pin) = &publisher.pin {
+            pin::check(&**pin, &durable, &meta.keys, &tile_nodes(&*files, size))?;
         }
         // A database restored to an older state may have nothing to publish: asked all the same.
         cosigned(&durable, publisher.cosigners.as_deref(), &*files)?;
@@ -214,10 +214,8 @@ impl Database {
         limit: Duration,
         call: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
-        let generation = self.connections.generation();
         let in_time = async {
-            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
-                self.connections.renew(generation);
+            self.connections.within(limit, call).await.unwrap_or_else(|| {
                 let why = format!("no answer within {} s", limit.as_secs());
                 Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why)).into())
             })

@@ -172,9 +172,7 @@ impl Postgres {
         given_up: fn(String) -> StoreError,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let generation = self.connections.generation();
-        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
-            self.connections.renew(generation);
+        self.connections.within(self.limit, call).await.unwrap_or_else(|| {
             Err(given_up(format!("the server said nothing for {} s", self.limit.as_secs())))
         })
     }

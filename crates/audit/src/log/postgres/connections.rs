@@ -1,6 +1,7 @@
 //! Connections to a server that may fall silent.
 
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
@@ -41,6 +42,16 @@ impl Connections {
         if current.0 == generation {
             *current = (generation + 1, self.pool.clone().connect_lazy_with(self.server.clone()));
         }
+    }
+
+    /// Waits for a call for so long, and renews the pool if that was not enough: then the answer is `None`.
+    pub async fn within<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+        let generation = self.generation();
+        let answered = tokio::time::timeout(limit, call).await.ok();
+        if answered.is_none() {
+            self.renew(generation);
+        }
+        answered
     }
 
     /// Closes what is open.
