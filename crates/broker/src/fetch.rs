@@ -246,6 +246,19 @@ const LOCALHOST: &str = "localhost";
 struct NotPublic;
 
 /// Whether an error of this type lies somewhere below.
+/// A text as one part of a URL's path (RFC 3986): everything but letters, digits and `-._~` is escaped.
+pub(crate) fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 fn has_cause<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<E>())
 }

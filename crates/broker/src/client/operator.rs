@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Broker, BrokerError};
+use crate::fetch::percent;
 use crate::secret::Secret;
 use crate::server::operator::Selection;
 
@@ -120,14 +121,8 @@ pub struct HoldBack {
 
 /// A text as one segment of a path.
 fn segment(text: &str) -> String {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     // `.` and `..` are taken out of paths by clients and servers alike.
-    let is_dots = text.bytes().all(|byte| byte == b'.');
-    text.bytes()
-        .map(
-            |byte| if safe(byte) && !is_dots { char::from(byte).to_string() } else { format!("%{byte:02X}") },
-        )
-        .collect()
+    if text.bytes().all(|byte| byte == b'.') { text.replace('.', "%2E") } else { percent(text) }
 }
 
 fn path(selection: &Selection, after: Option<&str>, limit: u32) -> String {

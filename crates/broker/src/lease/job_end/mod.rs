@@ -286,15 +286,7 @@ fn segment(text: &str) -> Option<String> {
     if text.is_empty() || text.len() > 512 || text == "." || text == ".." {
         return None;
     }
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Some(out)
+    Some(crate::fetch::percent(text))
 }
 
 /// How long a CI wants to be left alone, by its headers; at least a second, at most an hour.
