@@ -144,8 +144,8 @@ impl Table<'_> {
     }
 }
 
-/// A cell that no spreadsheet takes for a formula.
-fn guarded(cell: String) -> String {
+/// A cell that no spreadsheet takes for a formula: one that begins like one gets an apostrophe.
+pub fn guarded(cell: String) -> String {
     let acts = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠');
     // A spreadsheet may drop leading blanks.
     if cell.trim_start_matches(' ').starts_with(acts) { format!("'{cell}") } else { cell }

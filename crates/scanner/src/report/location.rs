@@ -86,8 +86,8 @@ pub(super) fn file_url(place: &Place) -> Option<String> {
     Some(format!("file:///{}", percent(path.trim_start_matches('/').as_bytes())))
 }
 
-/// RFC 3986: all but unreserved characters and `/` are written as `%XX`.
-fn percent(bytes: &[u8]) -> String {
+/// A path as a relative URI reference (RFC 3986): all but unreserved characters and `/` are written as `%XX`.
+pub fn percent(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for &b in bytes {
         if b.is_ascii_alphanumeric() || b"-._~/".contains(&b) {

@@ -26,6 +26,9 @@ mod text;
 mod veil;
 mod whereabouts;
 
+pub use self::csv::guarded;
+pub use self::location::percent;
+
 use std::io;
 
 use crate::coverage::Coverage;

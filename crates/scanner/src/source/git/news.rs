@@ -4,6 +4,8 @@
 //! it to [`news`] the next time. Only what the old names do not reach is read then. Where that is not enough, because
 //! history was rewritten, nothing is guessed: the whole history must be scanned again.
 
+use std::collections::HashSet;
+
 use git2::{ObjectType, Oid};
 
 use super::change::{Scan, commits};
@@ -50,12 +52,15 @@ pub fn news(
     let (Some(old_ids), Some(now_ids)) = (ids(repo, old), ids(repo, now)) else { return Ok(None) };
     let leads_to_commit =
         |id: &Oid| repo.git().find_object(*id, None).and_then(|o| o.peel_to_commit()).is_ok();
-    let new: Vec<Oid> = now_ids.iter().filter(|id| !old_ids.contains(id)).copied().collect();
-    let lost = old_ids.iter().filter(|id| !now_ids.contains(id));
-    if !new.iter().all(leads_to_commit) || !lost.clone().all(|id| is_commit(repo, *id)) {
+    // Reflogs make many tips.
+    let without = |all: &[Oid], others: &[Oid]| -> Vec<Oid> {
+        let others: HashSet<&Oid> = others.iter().collect();
+        all.iter().filter(|id| !others.contains(id)).copied().collect()
+    };
+    let (new, lost) = (without(&now_ids, &old_ids), without(&old_ids, &now_ids));
+    if !new.iter().all(leads_to_commit) || !lost.iter().all(|id| is_commit(repo, *id)) {
         return Ok(None);
     }
-    let lost: Vec<Oid> = lost.copied().collect();
     if !commits(repo, &lost, &now_ids)?.is_empty() {
         return Ok(None);
     }

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use claviger_scanner::report::guarded;
+
 use super::{Report, date};
 
 const COLUMNS: [&str; 17] = [
@@ -51,19 +53,13 @@ pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> 
                 &spot.owners.join(" "),
                 "",
             ];
-            table.write_record(row.map(guarded))?;
+            table.write_record(row.map(|cell| guarded(cell.to_owned())))?;
         }
     }
     for gap in report.gaps() {
         let mut row = [""; COLUMNS.len()];
         (row[0], row[1], row[COLUMNS.len() - 1]) = ("incomplete", &gap.name, &gap.why);
-        table.write_record(row.map(guarded))?;
+        table.write_record(row.map(|cell| guarded(cell.to_owned())))?;
     }
     table.flush()
-}
-
-/// A cell that no spreadsheet takes for a formula.
-fn guarded(cell: &str) -> String {
-    let acts = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠');
-    if cell.trim_start_matches(' ').starts_with(acts) { format!("'{cell}") } else { cell.to_owned() }
 }

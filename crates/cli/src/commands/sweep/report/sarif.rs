@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use claviger_scanner::report::percent;
 use serde_json::{Value, json};
 
 use super::super::model::{Held, Spot};
@@ -73,25 +74,11 @@ fn location(spot: &Spot) -> Value {
     };
     json!({
         "physicalLocation": {
-            "artifactLocation": { "uri": encoded(&path) },
+            "artifactLocation": { "uri": percent(path.as_bytes()) },
             "region": { "startLine": spot.line.max(1) },
         },
         "message": { "text": spot.kind },
     })
-}
-
-/// A path as a relative URI (RFC 3986).
-fn encoded(path: &str) -> String {
-    let mut out = String::new();
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte))
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// As GitHub sorts alerts.
