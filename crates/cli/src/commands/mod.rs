@@ -9,6 +9,7 @@ mod ends;
 pub(crate) mod explain;
 pub(crate) mod hook;
 mod job;
+mod net;
 pub(crate) mod operator;
 pub(crate) mod rules;
 pub(crate) mod scan;

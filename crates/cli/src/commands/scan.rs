@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Scan) -> anyhow::Result<Outcome> {
     let job = Job::new(args, &trusted, &jobs)?;
     let key = key();
     let fingerprinter = fingerprinter(&trusted, key.as_ref())?;
-    interrupt(&job.monitor)?;
+    interrupt(&job.monitor, "", || {})?;
     let display = Display::start(&job.monitor, args.output.quiet);
 
     let mut harvest = Harvest::default();
@@ -123,15 +123,20 @@ pub(super) fn fingerprinter(
 }
 
 /// The first Ctrl-C (or a request to terminate, as CI systems send it) ends the scan with what it has, and the report
-/// says so; the second ends the process.
-fn interrupt(monitor: &Arc<Monitor>) -> anyhow::Result<()> {
+/// says so; the second ends the process. `and` is done at the first, too, and `then` says what comes of it.
+pub(super) fn interrupt(
+    monitor: &Arc<Monitor>,
+    then: &'static str,
+    and: impl Fn() + Send + 'static,
+) -> anyhow::Result<()> {
     let monitor = Arc::clone(monitor);
     ctrlc::set_handler(move || {
         if monitor.is_cancelled() {
             std::process::exit(130);
         }
         monitor.cancel();
-        say("stopping; once more ends at once, without a report");
+        and();
+        say(&format!("stopping; once more ends at once, without a report{then}"));
     })
     .context("cannot listen for Ctrl-C")
 }

@@ -12,59 +12,85 @@ use crate::args::Output;
 
 /// A report to write.
 #[derive(Debug)]
-struct Job {
-    format: Format,
+pub(super) struct Place<F> {
+    pub(super) format: F,
     /// `None` is standard output.
     file: Option<PathBuf>,
 }
 
-/// The reports to write, checked before the scan starts: nobody wants to learn of a bad path afterwards.
-#[derive(Debug)]
-pub(crate) struct Jobs(Vec<Job>);
-
-impl Jobs {
-    /// Pairs `--format` and `--output` by their order. A format without an output goes to standard output, an output
-    /// without a format gets its format from its ending.
-    pub(crate) fn new(args: &Output) -> anyhow::Result<Self> {
-        let count = args.format.len().max(args.output.len()).max(1);
-        let jobs = (0..count)
-            .map(|at| {
-                let file = args.output.get(at).filter(|path| *path != Path::new("-")).cloned();
-                let format = match (args.format.get(at), &file) {
-                    (Some(name), _) => {
-                        Format::named(name).with_context(|| format!("no format is called `{name}`"))?
-                    }
-                    (None, Some(path)) => by_ending(path)?,
-                    (None, None) => Format::named("text").context("no text format")?,
-                };
-                Ok(Job { format, file })
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let jobs = Jobs(jobs);
-        jobs.check()?;
-        Ok(jobs)
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        let mut seen = HashSet::new();
-        for job in &self.0 {
-            let Some(file) = &job.file else {
-                if !seen.insert(PathBuf::from("-")) {
-                    bail!("two reports go to standard output; give all but one an --output");
-                }
-                continue;
+/// Pairs formats and outputs by their order. A format without an output goes to standard output, an output without a
+/// format gets its format from its ending; without either, `usual` is meant. Checked before anything is scanned: nobody
+/// wants to learn of a bad path afterwards.
+pub(super) fn pair<F>(
+    formats: &[String],
+    outputs: &[PathBuf],
+    usual: &str,
+    named: impl Fn(&str) -> Option<F>,
+    by_ending: impl Fn(&Path) -> anyhow::Result<F>,
+) -> anyhow::Result<Vec<Place<F>>> {
+    let named = |name: &str| named(name).with_context(|| format!("no format is called `{name}`"));
+    let count = formats.len().max(outputs.len()).max(1);
+    let places = (0..count)
+        .map(|at| {
+            let file = outputs.get(at).filter(|path| *path != Path::new("-")).cloned();
+            let format = match (formats.get(at), &file) {
+                (Some(name), _) => named(name)?,
+                (None, Some(path)) => by_ending(path)?,
+                (None, None) => named(usual)?,
             };
-            let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
-            let name = file.file_name().with_context(|| format!("{}: no file name", file.display()))?;
-            if !seen.insert(folder.join(name)) {
-                bail!("two reports go to {}", file.display());
+            Ok(Place { format, file })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    check(&places)?;
+    Ok(places)
+}
+
+fn check<F>(places: &[Place<F>]) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    for place in places {
+        let Some(file) = &place.file else {
+            if !seen.insert(PathBuf::from("-")) {
+                bail!("two reports go to standard output; give all but one an --output");
             }
-            if file.is_dir() {
-                bail!("{}: is a directory", file.display());
+            continue;
+        };
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
+        let name = file.file_name().with_context(|| format!("{}: no file name", file.display()))?;
+        if !seen.insert(folder.join(name)) {
+            bail!("two reports go to {}", file.display());
+        }
+        if file.is_dir() {
+            bail!("{}: is a directory", file.display());
+        }
+    }
+    Ok(())
+}
+
+impl<F> Place<F> {
+    /// Writes the report where it goes.
+    pub(super) fn write(
+        &self,
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        match &self.file {
+            Some(path) => write_file(path, write).with_context(|| format!("{}", path.display())),
+            None => {
+                let mut out = BufWriter::new(io::stdout().lock());
+                write(&mut out).and_then(|()| out.flush()).context("standard output")
             }
         }
-        Ok(())
+    }
+}
+
+/// The reports of a scan.
+#[derive(Debug)]
+pub(crate) struct Jobs(Vec<Place<Format>>);
+
+impl Jobs {
+    /// See [`pair`].
+    pub(crate) fn new(args: &Output) -> anyhow::Result<Self> {
+        Ok(Jobs(pair(&args.format, &args.output, "text", Format::named, by_ending)?))
     }
 
     /// The files that will be written, so that the scan can leave them out.
@@ -82,21 +108,13 @@ impl Jobs {
                 quiet: args.quiet,
                 ..Style::default()
             };
-            match &job.file {
-                Some(path) => {
-                    write_file(path, |out| job.format.write(report, &style, out))
-                        .with_context(|| format!("{}", path.display()))?;
-                }
-                None => {
-                    let stdout = io::stdout();
-                    style.color = stdout.is_terminal() && !args.no_color && !is_plain();
-                    style.hyperlinks = style.color;
-                    style.width = if stdout.is_terminal() { width() } else { 100 };
-                    let mut out = BufWriter::new(stdout.lock());
-                    let written = job.format.write(report, &style, &mut out).and_then(|()| out.flush());
-                    written.context("standard output")?;
-                }
+            if job.file.is_none() {
+                let is_terminal = io::stdout().is_terminal();
+                style.color = is_terminal && !args.no_color && !is_plain();
+                style.hyperlinks = style.color;
+                style.width = if is_terminal { width() } else { 100 };
             }
+            job.write(|out| job.format.write(report, &style, out))?;
         }
         Ok(())
     }

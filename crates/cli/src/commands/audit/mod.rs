@@ -8,7 +8,6 @@ mod import;
 mod init;
 mod key;
 mod keys;
-mod net;
 mod pin;
 mod place;
 mod prune;

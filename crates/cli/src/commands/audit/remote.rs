@@ -7,7 +7,7 @@ use claviger_audit::files::{Files, Writer};
 use claviger_audit::tree::tile::{Row, Tile};
 use reqwest::Url;
 
-use super::net::Net;
+use crate::commands::net::Net;
 
 /// One file must have come after this time.
 const FILE_TIME: Duration = Duration::from_secs(60);
@@ -31,12 +31,12 @@ impl Remote {
         let url = self.base.join(path).map_err(io::Error::other)?;
         let answer =
             self.net.ask(self.net.client().get(url), most).map_err(|e| io::Error::other(format!("{e:#}")))?;
-        match answer.status {
+        match answer.status.as_u16() {
             200 => Ok(answer.body),
             404 | 410 => Err(io::ErrorKind::NotFound.into()),
             300..400 => Err(io::Error::other(format!(
                 "the server answered {}; redirects are not followed",
-                answer.status
+                answer.status.as_u16()
             ))),
             status => Err(io::Error::other(format!("the server answered {status}"))),
         }

@@ -16,8 +16,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::net::Net;
 use super::screen::Screen;
+use crate::commands::net::Net;
 
 /// How long a connection or a write may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

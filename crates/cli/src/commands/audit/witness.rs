@@ -13,11 +13,11 @@ use claviger_audit::witness::{Cosigners, Policy, Transport, Witness, Witnesses};
 
 use super::http::{Answer, Server};
 use super::init::create_dir;
-use super::net::Net;
 use super::place::directory;
 use super::{key, keys, open, read_small};
 use crate::Outcome;
 use crate::args_audit::{WitnessArgs, WitnessInit, WitnessServe, WitnessSubmit, WitnessVerb};
+use crate::commands::net::Net;
 use crate::commands::print;
 
 /// A witness must have answered after this time: publication waits for it.
@@ -119,6 +119,6 @@ impl Transport for Post {
         let request = self.0.client().post(format!("{prefix}/add-checkpoint")).body(body.to_owned());
         let answer = self.0.ask(request, MOST_ANSWER).map_err(|e| format!("{e:#}"))?;
         let body = String::from_utf8(answer.body).map_err(|_| "the answer is not text".to_owned())?;
-        Ok((answer.status, body))
+        Ok((answer.status.as_u16(), body))
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum as _;
 use git2::Repository;
 
 use crate::Outcome;
@@ -15,8 +16,6 @@ use crate::commands::print;
 const MARK: &str = "# Written by `claviger hook install`; `claviger hook uninstall` removes it.";
 /// What a hook that was there before is called from then on.
 const KEPT: &str = "before-claviger";
-const ALL: [HookKind; 4] =
-    [HookKind::PreCommit, HookKind::CommitMsg, HookKind::PrePush, HookKind::PreReceive];
 
 pub(super) fn install(args: &Install) -> anyhow::Result<Outcome> {
     let repository = open(&args.repository)?;
@@ -59,7 +58,7 @@ pub(super) fn install(args: &Install) -> anyhow::Result<Outcome> {
 
 pub(super) fn uninstall(args: &Uninstall) -> anyhow::Result<Outcome> {
     let folder = folder(&open(&args.repository)?)?;
-    for kind in if args.kinds.is_empty() { &ALL[..] } else { &args.kinds } {
+    for kind in if args.kinds.is_empty() { HookKind::value_variants() } else { &args.kinds } {
         let path = folder.join(kind.name());
         match read(&path)? {
             Some(there) if there.contains(MARK) => {}

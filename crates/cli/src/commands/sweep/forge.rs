@@ -10,19 +10,22 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use claviger_scanner::path::printable;
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::list;
 use super::mirror::Access;
 use super::model::Target;
-use super::net::runtime;
+use super::shown;
+use crate::commands::net::{Answer, Net};
 
 /// Most pages of a listing; a million repositories.
 const MAX_PAGES: usize = 10_000;
 /// Largest page in bytes.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
+/// A page must be there after this time.
+const PAGE_TIME: Duration = Duration::from_secs(60);
 /// How often a page is asked for before the listing fails.
 const TRIES: u32 = 6;
 /// Longest wait for a rate limit; GitHub's hour and a little more.
@@ -40,7 +43,7 @@ pub(super) struct Forge {
     kind: Kind,
     base: Url,
     token: Option<Zeroizing<String>>,
-    client: Client,
+    net: Net,
     /// First wait before an answer of 500 is asked for again; it doubles.
     backoff: Duration,
 }
@@ -74,14 +77,8 @@ impl Forge {
         if base.scheme() != "https" && !(base.scheme() == "http" && is_here) {
             bail!("{base}: the API must be an https URL");
         }
-        let client = Client::builder()
-            .user_agent(concat!("claviger/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60))
-            .build()?;
-        Ok(Forge { kind, base, token, client, backoff: Duration::from_secs(1) })
+        let net = Net::patient(PAGE_TIME)?;
+        Ok(Forge { kind, base, token, net, backoff: Duration::from_secs(1) })
     }
 
     /// What lets git in where the token does.
@@ -151,13 +148,13 @@ impl Forge {
         let mut backoff = self.backoff;
         for tries in 1.. {
             let (why, wait) = match self.ask(url) {
-                Ok((StatusCode::OK, headers, body)) => {
+                Ok(Answer { status: StatusCode::OK, headers, body }) => {
                     let listed =
                         serde_json::from_slice(&body).context("the answer is no list of repositories")?;
                     return Ok(Some((listed, self.next(&headers)?)));
                 }
-                Ok((StatusCode::NOT_FOUND, ..)) => return Ok(None),
-                Ok((status, headers, _)) => {
+                Ok(Answer { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
+                Ok(Answer { status, headers, .. }) => {
                     let wait = match limited(status, &headers) {
                         Some(wait) => wait.max(backoff),
                         None if status.is_server_error() => backoff,
@@ -176,8 +173,8 @@ impl Forge {
         bail!("no answer")
     }
 
-    fn ask(&self, url: &Url) -> anyhow::Result<(StatusCode, HeaderMap, Vec<u8>)> {
-        let mut request = self.client.get(url.clone());
+    fn ask(&self, url: &Url) -> anyhow::Result<Answer> {
+        let mut request = self.net.client().get(url.clone());
         if let Some(token) = &self.token {
             let (name, text) = match self.kind {
                 Kind::GitHub => ("authorization", Zeroizing::new(format!("Bearer {}", token.as_str()))),
@@ -188,23 +185,7 @@ impl Forge {
             value.set_sensitive(true);
             request = request.header(name, value);
         }
-        runtime()?.block_on(async {
-            let plain = |e: reqwest::Error| {
-                let e = anyhow::Error::from(e.without_url());
-                anyhow::anyhow!("{}", e.root_cause())
-            };
-            let mut response = request.send().await.map_err(plain)?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let mut body = Vec::new();
-            while let Some(part) = response.chunk().await.map_err(plain)? {
-                anyhow::ensure!(
-                    body.len() + part.len() <= MAX_PAGE,
-                    "a page is longer than {MAX_PAGE} bytes"
-                );
-                body.extend_from_slice(&part);
-            }
-            Ok((status, headers, body))
-        })
+        self.net.ask(request, MAX_PAGE)
     }
 
     /// The next page, as the header Link names it (RFC 8288). It must be of the same host.
@@ -254,8 +235,7 @@ fn hint(status: StatusCode) -> &'static str {
 pub(super) fn token(file: Option<&Path>, variable: &str) -> anyhow::Result<Option<Zeroizing<String>>> {
     let text = match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| printable(path.as_os_str().as_encoded_bytes()))?;
+            let text = std::fs::read_to_string(path).with_context(|| shown(path))?;
             Some(Zeroizing::new(text))
         }
         None => std::env::var(variable).ok().map(Zeroizing::new),

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use claviger_scanner::path::printable;
 
 use super::model::{Target, Where};
+use super::shown;
 
 /// Largest list, in bytes.
 const MAX_LIST: u64 = 64 * 1024 * 1024;
@@ -27,19 +28,19 @@ impl Targets {
             let input = std::io::stdin().lock();
             return self.add_list(&read(input).context("standard input")?, "standard input", Path::new("."));
         }
-        let shown = printable(source.as_os_str().as_encoded_bytes());
-        let meta = std::fs::metadata(source).with_context(|| shown.clone())?;
+        let name = shown(source);
+        let meta = std::fs::metadata(source).with_context(|| name.clone())?;
         if meta.is_dir() {
             let before = self.0.len();
-            self.add_folder(source, 0).with_context(|| shown.clone())?;
+            self.add_folder(source, 0).with_context(|| name.clone())?;
             if self.0.len() == before && !is_repository(source) {
-                bail!("{shown}: no repository is in this folder");
+                bail!("{name}: no repository is in this folder");
             }
             return Ok(());
         }
-        let text = std::fs::File::open(source).and_then(read).with_context(|| shown.clone())?;
+        let text = std::fs::File::open(source).and_then(read).with_context(|| name.clone())?;
         let beside = source.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        self.add_list(&text, &shown, beside)
+        self.add_list(&text, &name, beside)
     }
 
     /// Adds one.
@@ -119,7 +120,7 @@ fn local(path: &Path) -> anyhow::Result<Target> {
         Ok(path) => path,
         Err(_) => std::path::absolute(path)?,
     };
-    Ok(Target { name: printable(whole.as_os_str().as_encoded_bytes()), at: Where::Path(PathBuf::from(path)) })
+    Ok(Target { name: shown(&whole), at: Where::Path(PathBuf::from(path)) })
 }
 
 /// `user@host:path`, git's short form of SSH.

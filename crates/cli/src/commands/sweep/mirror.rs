@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use claviger_scanner::path::printable;
 
 use super::model::Target;
+use super::shown;
 
 /// Time between two looks at a running git.
 const TICK: Duration = Duration::from_millis(25);
@@ -212,10 +213,6 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| shown(folder)),
         _ => Ok(()),
     }
-}
-
-fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_encoded_bytes())
 }
 
 /// Bytes of the objects of a repository, as far as they can be counted.

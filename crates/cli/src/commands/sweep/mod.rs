@@ -11,7 +11,6 @@ mod forge;
 mod list;
 mod mirror;
 mod model;
-mod net;
 mod one;
 mod owners;
 mod report;
@@ -19,8 +18,6 @@ mod run;
 mod shard;
 mod state;
 
-use std::collections::HashSet;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,8 +30,8 @@ use claviger_scanner::secret::Secret;
 use claviger_scanner::source::git::HistoryOptions;
 use claviger_scanner::source::tree::PathFilter;
 
-use super::scan::{fingerprinter, key, least};
-use super::writer::write_file;
+use super::scan::{fingerprinter, interrupt, key, least};
+use super::writer::{Place, pair, write_file};
 use super::{job, trusted};
 use crate::args::Triage;
 use crate::args_sweep::{Hosts, Sweep, SweepOutput};
@@ -75,8 +72,12 @@ pub(crate) fn run(args: &Sweep) -> anyhow::Result<Outcome> {
         warn("the last sweep did not end; this one goes on where it was");
     }
     let monitor = Arc::new(Monitor::default());
-    let active = Arc::new(Mutex::new(Vec::new()));
-    interrupt(&monitor, &active, &stop)?;
+    let active: Arc<Mutex<Vec<Arc<Monitor>>>> = Arc::default();
+    let (scans, stopping) = (Arc::clone(&active), Arc::clone(&stop));
+    interrupt(&monitor, ". The next sweep goes on from here", move || {
+        stopping.store(true, Ordering::Relaxed);
+        run::lock(&scans).iter().for_each(|monitor| monitor.cancel());
+    })?;
     let display = Display::start(&monitor, args.output.quiet);
     let sweep = run::Sweep {
         number,
@@ -99,7 +100,9 @@ pub(crate) fn run(args: &Sweep) -> anyhow::Result<Outcome> {
         sarif(folder, &targets, &records)?;
     }
     let report = Report::new(number, records, (now, jiff::Timestamp::now().as_second()));
-    write(&outputs, &report)?;
+    for place in &outputs {
+        place.write(|out| (place.format.write)(&report, out))?;
+    }
     if !is_interrupted {
         // Stop before this: the sweep goes on the next time, and says the same.
         state.finish(number, now)?;
@@ -121,7 +124,8 @@ pub(crate) fn format_names() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(FORMATS.iter().map(value))
 }
 
-fn shown(path: &Path) -> String {
+/// A path for messages.
+pub(super) fn shown(path: &Path) -> String {
     printable(path.as_os_str().as_encoded_bytes())
 }
 
@@ -230,25 +234,6 @@ fn mirrors<'a>(
     }))
 }
 
-/// The first Ctrl-C ends the sweep with what it has, the second the process.
-fn interrupt(
-    monitor: &Arc<Monitor>,
-    active: &Arc<Mutex<Vec<Arc<Monitor>>>>,
-    stop: &Arc<AtomicBool>,
-) -> anyhow::Result<()> {
-    let (monitor, active, stop) = (Arc::clone(monitor), Arc::clone(active), Arc::clone(stop));
-    ctrlc::set_handler(move || {
-        if monitor.is_cancelled() {
-            std::process::exit(130);
-        }
-        monitor.cancel();
-        stop.store(true, Ordering::Relaxed);
-        run::lock(&active).iter().for_each(|monitor| monitor.cancel());
-        warn("stopping; once more ends at once, without a report. The next sweep goes on from here");
-    })
-    .context("cannot listen for Ctrl-C")
-}
-
 /// What is known of all repositories of the sweep, and of what could not be listed.
 fn records(
     state: &dyn State,
@@ -285,45 +270,15 @@ fn sarif(folder: &Path, targets: &[Target], records: &[Record]) -> anyhow::Resul
     Ok(())
 }
 
-/// The reports to write, checked before anything is scanned; without a file, to standard output.
-fn outputs(args: &SweepOutput) -> anyhow::Result<Vec<(Format, Option<PathBuf>)>> {
-    let count = args.format.len().max(args.output.len()).max(1);
-    let mut outputs = Vec::with_capacity(count);
-    let mut seen = HashSet::new();
-    for at in 0..count {
-        let file = args.output.get(at).filter(|path| *path != Path::new("-")).cloned();
-        let ending = file.as_ref().and_then(|path| path.extension()).and_then(|ending| ending.to_str());
-        let format = match (args.format.get(at), &file) {
-            (Some(name), _) => FORMATS.iter().find(|format| format.name == name),
-            (None, Some(path)) => {
-                let known = FORMATS.iter().find(|format| Some(format.ending) == ending);
-                Some(known.with_context(|| format!("{}: say which format with --format", shown(path)))?)
-            }
-            (None, None) => FORMATS.first(),
-        };
-        if let Some(path) = &file {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            anyhow::ensure!(folder.is_dir(), "{}: no such folder", shown(folder));
-        }
-        anyhow::ensure!(seen.insert(file.clone()), "two reports go to the same place; give each an --output");
-        outputs.push((*format.context("no such format")?, file));
-    }
-    Ok(outputs)
-}
-
-fn write(outputs: &[(Format, Option<PathBuf>)], report: &Report) -> anyhow::Result<()> {
-    for (format, file) in outputs {
-        match file {
-            Some(path) => {
-                write_file(path, |out| (format.write)(report, out)).with_context(|| shown(path))?;
-            }
-            None => {
-                let mut out = io::BufWriter::new(io::stdout().lock());
-                (format.write)(report, &mut out).and_then(|()| out.flush()).context("standard output")?;
-            }
-        }
-    }
-    Ok(())
+/// The reports to write; without a file, to standard output.
+fn outputs(args: &SweepOutput) -> anyhow::Result<Vec<Place<Format>>> {
+    let named = |name: &str| FORMATS.iter().find(|format| format.name == name).copied();
+    let by_ending = |path: &Path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let known = FORMATS.iter().find(|format| Some(format.ending) == ending);
+        known.copied().with_context(|| format!("{}: say which format with --format", shown(path)))
+    };
+    pair(&args.format, &args.output, FORMATS[0].name, named, by_ending)
 }
 
 /// What a person wants to know at once.

@@ -73,8 +73,8 @@ pub(super) struct Spot {
 impl Spot {
     /// Whether two are the same place, whatever HEAD has become.
     pub(super) fn is_at(&self, other: &Spot) -> bool {
-        let key = |s: &Spot| (s.kind.clone(), s.path.clone(), s.line, s.object.clone());
-        key(self) == key(other)
+        (&self.kind, &self.path, self.line, &self.object)
+            == (&other.kind, &other.path, other.line, &other.object)
     }
 }
 

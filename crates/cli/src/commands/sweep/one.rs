@@ -101,11 +101,12 @@ impl Scanner {
         };
         let findings = triage::apply(findings, &triage)?.findings;
         let owners = Owners::at_head(repository);
-        let mut held = self.held(repository, &findings, &owners);
+        let mut heads = Heads { repository, seen: HashMap::new() };
+        let mut held = held(&findings, &mut heads, &owners);
         let is_complete = coverage.is_complete();
         // What could not be read may hold what is known: only a whole scan says that something is gone.
         if let Some(known) = alike.filter(|_| is_news || !is_complete) {
-            held = merged(&known.held, held, repository, &owners);
+            held = merged(&known.held, held, &mut heads, &owners);
         }
         let status = match (is_complete, is_news) {
             (false, _) => Status::Incomplete,
@@ -117,42 +118,55 @@ impl Scanner {
         let why = if is_complete { String::new() } else { gap(&coverage) };
         Ok(Swept { status, why, news: Some(News { tips, rules: self.digest.clone(), held }) })
     }
+}
 
-    fn held(&self, repository: &Repository, findings: &[Finding], owners: &Owners) -> Vec<Held> {
-        // A secret can be a file's name: then it must not stand in a path, whatever else was found there.
-        let named: Vec<&Finding> =
-            findings.iter().filter(|f| f.places.iter().any(|p| p.kind == PlaceKind::PathName)).collect();
-        let mut heads: HashMap<Vec<u8>, Option<String>> = HashMap::new();
-        let mut spot = |place: &Place| {
-            let bytes = place.path.as_bytes();
-            let head = heads.entry(bytes.to_vec()).or_insert_with(|| {
-                let path = std::str::from_utf8(bytes).ok().filter(|path| !path.is_empty());
-                path.and_then(|path| repository.head_blob(Path::new(path)))
-            });
-            let plain = place.path.to_string();
-            Spot {
-                kind: place.kind.as_str().to_owned(),
-                path: veiled(bytes, &named),
-                line: place.line,
-                object: place.object.clone(),
-                commit: place.introduced.as_ref().map(|commit| commit.id.clone()),
-                time: place.introduced.as_ref().map(|commit| commit.time),
-                in_head: place.in_head,
-                head_blob: head.clone(),
-                owners: owners.of(&plain),
-            }
-        };
-        let one = |finding: &Finding| Held {
-            fingerprint: finding.fingerprint.to_string(),
-            rule: finding.rule.id.to_string(),
-            title: finding.rule.name.to_string(),
-            severity: finding.rule.severity.as_str().to_owned(),
-            confidence: finding.confidence.as_str().to_owned(),
-            preview: finding.secret.redacted(),
-            spots: finding.places.iter().take(MAX_SPOTS).map(&mut spot).collect(),
-        };
-        findings.iter().map(one).collect()
+/// What HEAD has at paths, each looked up once: many places share a path.
+struct Heads<'a> {
+    repository: &'a Repository,
+    seen: HashMap<Vec<u8>, Option<String>>,
+}
+
+impl Heads<'_> {
+    fn blob(&mut self, path: &[u8]) -> Option<String> {
+        if let Some(seen) = self.seen.get(path) {
+            return seen.clone();
+        }
+        let text = std::str::from_utf8(path).ok().filter(|path| !path.is_empty());
+        let blob = text.and_then(|path| self.repository.head_blob(Path::new(path)));
+        self.seen.insert(path.to_vec(), blob.clone());
+        blob
     }
+}
+
+fn held(findings: &[Finding], heads: &mut Heads<'_>, owners: &Owners) -> Vec<Held> {
+    // A secret can be a file's name: then it must not stand in a path, whatever else was found there.
+    let named: Vec<&Finding> =
+        findings.iter().filter(|f| f.places.iter().any(|p| p.kind == PlaceKind::PathName)).collect();
+    let mut spot = |place: &Place| {
+        let bytes = place.path.as_bytes();
+        let plain = place.path.to_string();
+        Spot {
+            kind: place.kind.as_str().to_owned(),
+            path: veiled(bytes, &named),
+            line: place.line,
+            object: place.object.clone(),
+            commit: place.introduced.as_ref().map(|commit| commit.id.clone()),
+            time: place.introduced.as_ref().map(|commit| commit.time),
+            in_head: place.in_head,
+            head_blob: heads.blob(bytes),
+            owners: owners.of(&plain),
+        }
+    };
+    let one = |finding: &Finding| Held {
+        fingerprint: finding.fingerprint.to_string(),
+        rule: finding.rule.id.to_string(),
+        title: finding.rule.name.to_string(),
+        severity: finding.rule.severity.as_str().to_owned(),
+        confidence: finding.confidence.as_str().to_owned(),
+        preview: finding.secret.redacted(),
+        spots: finding.places.iter().take(MAX_SPOTS).map(&mut spot).collect(),
+    };
+    findings.iter().map(one).collect()
 }
 
 /// A path, printable, with the secrets that stand in names redacted.
@@ -168,13 +182,12 @@ fn veiled(path: &[u8], named: &[&Finding]) -> String {
 }
 
 /// What was known and what is new, as one. HEAD and owners may have changed under what was known.
-fn merged(old: &[Held], new: Vec<Held>, repository: &Repository, owners: &Owners) -> Vec<Held> {
+fn merged(old: &[Held], new: Vec<Held>, heads: &mut Heads<'_>, owners: &Owners) -> Vec<Held> {
     let mut all: Vec<Held> = old.to_vec();
     for held in &mut all {
         let fresh = new.iter().find(|new| new.fingerprint == held.fingerprint);
         for spot in &mut held.spots {
-            let head = Some(&spot.path).filter(|path| !path.is_empty());
-            let head = head.and_then(|path| repository.head_blob(Path::new(path)));
+            let head = heads.blob(spot.path.as_bytes());
             if head != spot.head_blob {
                 // The blob that HEAD has there now was read before, or just now.
                 let is_there = |other: &Spot| other.path == spot.path && other.in_head;

@@ -86,12 +86,12 @@ impl Sweep<'_> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let target = self.targets.get(index).filter(|_| !self.stop.load(Ordering::Relaxed))?;
-            let path = match self.state.known(self.number, &target.name, self.now) {
-                Ok(Some(known)) if known.is_done => {
+            let path = match self.state.is_done(self.number, &target.name, self.now) {
+                Ok(true) => {
                     self.monitor.advance(0, 0);
                     continue;
                 }
-                Ok(_) => self.place(target),
+                Ok(false) => self.place(target),
                 Err(e) => {
                     self.fail(fault, e);
                     return None;
@@ -140,7 +140,7 @@ impl Sweep<'_> {
     /// # Errors
     /// [`Interrupted`], or the state cannot be read.
     fn result(&self, target: &Target, path: &std::path::Path) -> anyhow::Result<Swept> {
-        let known = self.state.known(self.number, &target.name, self.now)?;
+        let known = self.state.known(&target.name)?;
         let first = self.scan(target, path, known.as_ref());
         let is_bad = match &first {
             Ok(result) => result.status == Status::Incomplete && is_damage(&result.why),

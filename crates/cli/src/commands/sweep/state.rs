@@ -10,13 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use claviger_scanner::path::printable;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use super::model::{Held, Status};
-use super::net::runtime;
+use super::shown;
+use crate::commands::net::runtime;
 
 /// A repository that was done longer ago is done again, though its sweep did not end. Seconds.
 const RESUME_FOR_S: i64 = 24 * 3600;
@@ -41,8 +41,6 @@ pub(super) struct Known {
     /// With what it was scanned: rules, fingerprints, triage.
     pub(super) rules: String,
     pub(super) held: Vec<Held>,
-    /// Whether the sweep that goes on has dealt with it.
-    pub(super) is_done: bool,
 }
 
 /// A repository's result.
@@ -87,8 +85,10 @@ pub(super) struct Record {
 pub(super) trait State: Sync {
     /// Begins a sweep, or takes up the one that did not end. Its number, and whether it is an old one.
     fn begin(&self, now: i64) -> anyhow::Result<(i64, bool)>;
+    /// Whether the sweep that goes on has dealt with a repository.
+    fn is_done(&self, sweep: i64, name: &str, now: i64) -> anyhow::Result<bool>;
     /// What is known of a repository.
-    fn known(&self, sweep: i64, name: &str, now: i64) -> anyhow::Result<Option<Known>>;
+    fn known(&self, name: &str) -> anyhow::Result<Option<Known>>;
     /// Keeps a repository's result, wholly or not at all.
     fn save(&self, sweep: i64, name: &str, now: i64, result: &Swept) -> anyhow::Result<()>;
     /// What is known of a repository for the reports; `None` when it was never looked at.
@@ -103,7 +103,7 @@ pub(super) struct Sqlite(Mutex<SqliteConnection>);
 impl Sqlite {
     /// Opens the file, made if it is not there, readable by its owner alone.
     pub(super) fn open(path: &Path) -> anyhow::Result<Sqlite> {
-        let shown = printable(path.as_os_str().as_encoded_bytes());
+        let shown = shown(path);
         own(path).with_context(|| shown.clone())?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -162,14 +162,22 @@ impl State for Sqlite {
         })
     }
 
-    fn known(&self, sweep: i64, name: &str, now: i64) -> anyhow::Result<Option<Known>> {
+    fn is_done(&self, sweep: i64, name: &str, now: i64) -> anyhow::Result<bool> {
         runtime()?.block_on(async {
             let conn = &mut *self.0.lock().await;
-            let query = sqlx::query("SELECT sweep, at, status, tips, rules FROM repository WHERE name = ?");
+            let query =
+                sqlx::query_scalar("SELECT status FROM repository WHERE name = ? AND sweep = ? AND at > ?");
+            let status: Option<String> =
+                query.bind(name).bind(sweep).bind(now - RESUME_FOR_S).fetch_optional(&mut *conn).await?;
+            Ok(status.and_then(|text| Status::parse(&text)).is_some_and(Status::is_complete))
+        })
+    }
+
+    fn known(&self, name: &str) -> anyhow::Result<Option<Known>> {
+        runtime()?.block_on(async {
+            let conn = &mut *self.0.lock().await;
+            let query = sqlx::query("SELECT tips, rules FROM repository WHERE name = ?");
             let Some(row) = query.bind(name).fetch_optional(&mut *conn).await? else { return Ok(None) };
-            let status: String = row.try_get("status")?;
-            let is_complete = Status::parse(&status).is_some_and(Status::is_complete);
-            let is_recent = row.try_get::<i64, _>("at")? > now - RESUME_FOR_S;
             let query =
                 "SELECT data FROM held WHERE repository = ? AND gone_sweep IS NULL ORDER BY fingerprint";
             let held: Vec<String> = sqlx::query_scalar(query).bind(name).fetch_all(&mut *conn).await?;
@@ -181,7 +189,6 @@ impl State for Sqlite {
                     .iter()
                     .map(|data| serde_json::from_str(data))
                     .collect::<std::result::Result<_, _>>()?,
-                is_done: is_complete && is_recent && row.try_get::<i64, _>("sweep")? == sweep,
             }))
         })
     }
@@ -318,14 +325,14 @@ mod tests {
 
         let state = Sqlite::open(&file).unwrap();
         assert_eq!(state.begin(20).unwrap(), (1, true));
-        assert!(state.known(1, "a", 20).unwrap().unwrap().is_done);
-        assert!(!state.known(1, "a", 20 + RESUME_FOR_S).unwrap().unwrap().is_done);
-        assert!(state.known(1, "b", 20).unwrap().is_none());
+        assert!(state.is_done(1, "a", 20).unwrap());
+        assert!(!state.is_done(1, "a", 20 + RESUME_FOR_S).unwrap());
+        assert!(state.known("b").unwrap().is_none());
         state.finish(1, 20).unwrap();
 
         for (sweep, gone) in [(2, 1), (3, 0)] {
             assert_eq!(state.begin(30).unwrap(), (sweep, false));
-            assert!(!state.known(sweep, "a", 30).unwrap().unwrap().is_done);
+            assert!(!state.is_done(sweep, "a", 30).unwrap());
             state.save(sweep, "a", 30, &whole(vec![held("2")])).unwrap();
             let rows = state.record(sweep, "a").unwrap().unwrap().rows;
             assert_eq!(rows.iter().filter(|row| row.gone_sweep == Some(sweep)).count(), gone);
@@ -335,7 +342,7 @@ mod tests {
         state.begin(40).unwrap();
         let failed = Swept { status: Status::Failed, why: "w".to_owned(), news: None };
         state.save(4, "a", 40, &failed).unwrap();
-        let known = state.known(4, "a", 40).unwrap().unwrap();
-        assert!(!known.is_done && known.held == [held("2")] && known.tips == ["t"]);
+        let known = state.known("a").unwrap().unwrap();
+        assert!(!state.is_done(4, "a", 40).unwrap() && known.held == [held("2")] && known.tips == ["t"]);
     }
 }
