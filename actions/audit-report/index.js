@@ -1,17 +1,15 @@
 // Verifies an audit log, then reports on it: into the step summary, and as a file for an artifact.
 'use strict';
 
-const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
-const { Told, choice, input, lines, main, output, required, run, say, summary } = require('../lib/runner.js');
+const { Told, choice, input, lines, main, output, required, run, say, summary, temporaryFolder } = require('../lib/runner.js');
 
 async function report() {
   const log = required('log');
   if (log.startsWith('-')) throw new Told('input `log`: this is an option, not a log');
   const format = choice('format', ['html', 'markdown', 'json', 'text']);
   const failOn = choice('fail-on', ['tampering', 'anomalies']);
-  const temporary = fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || os.tmpdir(), 'claviger-'));
+  const temporary = temporaryFolder();
   const keys = lines('key').map((key) => `--key=${key}`);
   const period = ['since', 'until'].filter((name) => input(name)).map((name) => `--${name}=${input(name)}`);
   const claviger = (...args) => run(input('binary', 'claviger'), ['audit', ...args]);

@@ -4,9 +4,8 @@
 'use strict';
 
 const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
-const { Told, choice, input, lines, main, mask, output, required, run, saveState } = require('../lib/runner.js');
+const { Told, choice, input, lines, main, mask, output, required, run, saveState, temporaryFolder } = require('../lib/runner.js');
 const { giveBack } = require('./lease.js');
 
 const WAYS = { outputs: 'github-output', env: 'github-env', file: 'file' };
@@ -19,7 +18,7 @@ async function exchange() {
   if (!process.env.ACTIONS_ID_TOKEN_REQUEST_URL) {
     throw new Told('the job gets no identity token: add `permissions: id-token: write` to it (a pull request from a fork gets none in any case)');
   }
-  const folder = fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || os.tmpdir(), 'claviger-'));
+  const folder = temporaryFolder();
   // Before the exchange: whatever becomes of this step, the post step knows where to look.
   saveState('folder', folder);
   saveState('binary', input('binary', 'claviger'));

@@ -6,6 +6,8 @@
 const { spawn } = require('node:child_process');
 const { randomBytes } = require('node:crypto');
 const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 
 /** The most of a program's output that is kept, in bytes. */
 const KEPT = 4 * 1024 * 1024;
@@ -39,6 +41,12 @@ function lines(name) {
   return input(name).split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
 }
 
+/** A path of an input: from the job's workspace on. */
+const inWorkspace = (given) => path.resolve(process.env.GITHUB_WORKSPACE || '.', given);
+
+/** A new folder that the runner removes when the job ends. */
+const temporaryFolder = () => fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || os.tmpdir(), 'claviger-'));
+
 /** The data of a workflow command. */
 function escape(text) {
   return String(text).replace(/%/g, '%25').replace(/\r/g, '%0D').replace(/\n/g, '%0A');
@@ -58,10 +66,10 @@ function mask(value) {
 
 /** Appends `name`, `value` to one of the runner's files; the delimiter is random, so that no value ends early. */
 function entry(file, name, value) {
-  const path = process.env[file];
-  if (!path) throw new Told(`${file} is not set: this is no step of a GitHub Actions job`);
+  const place = process.env[file];
+  if (!place) throw new Told(`${file} is not set: this is no step of a GitHub Actions job`);
   const delimiter = `claviger_${randomBytes(16).toString('hex')}`;
-  fs.appendFileSync(path, `${name}<<${delimiter}\n${value}\n${delimiter}\n`);
+  fs.appendFileSync(place, `${name}<<${delimiter}\n${value}\n${delimiter}\n`);
 }
 
 const output = (name, value) => entry('GITHUB_OUTPUT', name, value);
@@ -71,22 +79,22 @@ const state = (name) => process.env[`STATE_${name}`] ?? '';
 
 /** Appends Markdown to the step summary, cut where the runner would refuse it. */
 function summary(markdown) {
-  const path = process.env.GITHUB_STEP_SUMMARY;
-  if (!path) return;
-  const room = SUMMARY - (fs.existsSync(path) ? fs.statSync(path).size : 0);
+  const place = process.env.GITHUB_STEP_SUMMARY;
+  if (!place) return;
+  const room = SUMMARY - (fs.existsSync(place) ? fs.statSync(place).size : 0);
   const bytes = Buffer.from(markdown);
   const note = '\n\nCut: a step summary holds 1 MiB.\n';
-  if (bytes.length <= room) fs.appendFileSync(path, bytes);
+  if (bytes.length <= room) fs.appendFileSync(place, bytes);
   else if (room > note.length) {
     const cut = bytes.subarray(0, room - note.length).toString().replace(/\uFFFD+$/, '');
-    fs.appendFileSync(path, cut.slice(0, cut.lastIndexOf('\n') + 1) + note);
+    fs.appendFileSync(place, cut.slice(0, cut.lastIndexOf('\n') + 1) + note);
   }
 }
 
 /** The event that started the workflow. */
 function event() {
-  const path = process.env.GITHUB_EVENT_PATH;
-  return path && fs.existsSync(path) ? JSON.parse(fs.readFileSync(path, 'utf8')) : {};
+  const place = process.env.GITHUB_EVENT_PATH;
+  return place && fs.existsSync(place) ? JSON.parse(fs.readFileSync(place, 'utf8')) : {};
 }
 
 /**
@@ -128,4 +136,4 @@ async function main(step) {
   }
 }
 
-module.exports = { Told, choice, escape, event, input, lines, main, mask, output, required, run, say, saveState, state, summary };
+module.exports = { Told, choice, escape, event, inWorkspace, input, lines, main, mask, output, required, run, say, saveState, state, summary, temporaryFolder };

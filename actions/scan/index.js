@@ -3,19 +3,19 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { Told, choice, event, input, lines, main, output, run, say, summary } = require('../lib/runner.js');
+const { Told, choice, event, inWorkspace, input, lines, main, output, run, say, summary, temporaryFolder } = require('../lib/runner.js');
 const { Clone, range } = require('./range.js');
 
 /** Severities from the worst down; `fail-on: high` fails on high and critical. */
 const SEVERITIES = ['critical', 'high', 'medium', 'low'];
 
 async function scan() {
-  const failOn = choice('fail-on', ['any', 'critical', 'high', 'medium', 'low', 'never']);
+  const failOn = choice('fail-on', ['any', ...SEVERITIES, 'never']);
   const scope = choice('scope', ['change', 'history', 'files']);
-  const folder = path.resolve(process.env.GITHUB_WORKSPACE || '.', input('path', '.'));
-  const temporary = fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || require('node:os').tmpdir(), 'claviger-'));
+  const folder = inWorkspace(input('path', '.'));
+  const temporary = temporaryFolder();
   const at = (name) => path.join(temporary, name);
-  const sarif = input('sarif') ? path.resolve(process.env.GITHUB_WORKSPACE || '.', input('sarif')) : at('claviger.sarif');
+  const sarif = input('sarif') ? inWorkspace(input('sarif')) : at('claviger.sarif');
   const what = await wanted(scope, new Clone(folder, input('token')));
   if (what.nothing) return nothing(what.nothing);
   const args = ['scan', '--quiet', '--exit-zero', ...what.flags,
@@ -29,8 +29,8 @@ async function scan() {
   if (fs.existsSync(at('summary.md'))) summary(fs.readFileSync(at('summary.md'), 'utf8') + '\n');
   if (!fs.existsSync(at('report.json'))) throw new Told(ran.err || `the scan ended with status ${ran.status}`);
   const { findings } = JSON.parse(fs.readFileSync(at('report.json'), 'utf8'));
-  const reach = failOn === 'any' ? SEVERITIES.length : SEVERITIES.indexOf(failOn) + 1;
-  const failing = findings.filter((found) => failOn === 'any' || SEVERITIES.slice(0, reach).includes(found.severity)).length;
+  const worst = SEVERITIES.slice(0, SEVERITIES.indexOf(failOn) + 1);
+  const failing = findings.filter((found) => failOn === 'any' || worst.includes(found.severity)).length;
   output('findings', findings.length);
   output('failing', failing);
   output('sarif', sarif);

@@ -9,7 +9,7 @@ const { createHash } = require('node:crypto');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { Told, input, main, output, run, say } = require('../lib/runner.js');
+const { Told, inWorkspace, input, main, output, run, say } = require('../lib/runner.js');
 
 const ROOT = path.resolve(__dirname, '../..');
 /** The largest program that is taken, in bytes, and how long its download may take, in milliseconds. */
@@ -29,11 +29,11 @@ async function setup() {
 /** The program that the inputs name. */
 async function find() {
   if (input('binary')) {
-    const program = path.resolve(process.env.GITHUB_WORKSPACE || '.', input('binary'));
+    const program = inWorkspace(input('binary'));
     if (!fs.existsSync(program)) throw new Told(`input \`binary\`: ${program} is not there`);
     return { program, version: '' };
   }
-  const pinned = JSON.parse(fs.readFileSync(input('digests') ? path.resolve(process.env.GITHUB_WORKSPACE || '.', input('digests')) : path.join(__dirname, 'digests.json'), 'utf8'));
+  const pinned = JSON.parse(fs.readFileSync(input('digests') ? inWorkspace(input('digests')) : path.join(__dirname, 'digests.json'), 'utf8'));
   const version = input('version') || pinned.latest;
   if (version === 'source') return source();
   if (!version) throw new Told('there is no release yet: build it from this action\'s own tree with `version: source`, or name a program with `binary`');
