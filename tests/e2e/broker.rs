@@ -99,6 +99,14 @@ pub(crate) fn psql(url: &str, sql: &str) -> std::process::Output {
         .expect("psql")
 }
 
+/// The SHA-256 of a text, in hex.
+fn sha256(text: &str, folder: &Path) -> String {
+    let path = folder.join("operator");
+    fs::write(&path, text).expect("written");
+    let output = Command::new("sha256sum").arg(&path).output().expect("runs");
+    String::from_utf8_lossy(&output.stdout).split(' ').next().expect("a sum").to_owned()
+}
+
 impl Ground {
     /// A broker on a port of its own; `target` is the provider's section and the role's parameters.
     pub(crate) fn new(provider: &str, parameters: &str) -> Ground {
@@ -129,6 +137,29 @@ impl Ground {
         );
         fs::write(at("claviger-broker.yaml"), config).expect("written");
         Ground { folder, url, issuer, process: None }
+    }
+
+    /// A broker that signs SSH certificates.
+    pub(crate) fn ssh() -> Ground {
+        let ground =
+            Ground::new("{kind: ssh, environment: test, ca_key: {file: ca}}", "{principals: [demo]}");
+        let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
+        private(&ground.folder.path().join("ca"), authority.expose());
+        ground
+    }
+
+    /// Lets an operator in who may do everything, and lifts the limits on how often is asked; the operator's token.
+    pub(crate) fn operator(&self) -> String {
+        let token = format!("operator {}", std::process::id());
+        let path = self.folder.path().join("claviger-broker.yaml");
+        let more = format!(
+            ", operators: [{{name: ops, token_sha256: {}, rights: write}}], \
+             limits: {{identity_per_minute: 1000000, address_per_minute: 1000000}}}}\nstore:",
+            sha256(&token, self.folder.path())
+        );
+        let text = fs::read_to_string(&path).expect("read").replacen("}\nstore:", &more, 1);
+        fs::write(&path, text).expect("written");
+        token
     }
 
     pub(crate) fn start(&mut self) {
@@ -296,10 +327,7 @@ fn killed_between_two_leases_it_knows_both() {
 
 #[test]
 fn a_configuration_in_another_folder_finds_its_files() {
-    let ssh = "{kind: ssh, environment: test, ca_key: {file: ca}}";
-    let ground = Ground::new(ssh, "{principals: [demo]}");
-    let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
-    private(&ground.folder.path().join("ca"), authority.expose());
+    let ground = Ground::ssh();
     let folder = ground.folder.path();
     let (parent, name) = (folder.parent().expect("a parent"), folder.file_name().expect("a name"));
     let output = Command::new(binary())
@@ -314,10 +342,7 @@ fn a_configuration_in_another_folder_finds_its_files() {
 
 #[test]
 fn an_unsafe_start_is_refused_with_what_to_do() {
-    let ssh = "{kind: ssh, environment: test, ca_key: {file: ca}}";
-    let mut ground = Ground::new(ssh, "{principals: [demo]}");
-    let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
-    private(&ground.folder.path().join("ca"), authority.expose());
+    let mut ground = Ground::ssh();
     let path = ground.folder.path().join("claviger-broker.yaml");
     let good = fs::read_to_string(&path).expect("read");
     let serve = |text: &str| {

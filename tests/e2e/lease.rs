@@ -1,33 +1,14 @@
 //! What an operator sees and does: `claviger lease` against a running broker.
 
-use std::fs;
-
 use claviger_tests::{Ran, claviger_with};
 
-use crate::broker::{Ground, private};
-use crate::replicas::sha256;
-
-/// A broker that signs SSH certificates, and an operator's token.
-fn ground() -> (Ground, String) {
-    let mut ground =
-        Ground::new("{kind: ssh, environment: test, ca_key: {file: ca}}", "{principals: [demo]}");
-    let authority = claviger_broker::run::dev::ssh_authority().expect("a key");
-    private(&ground.folder().join("ca"), authority.expose());
-    let path = ground.folder().join("claviger-broker.yaml");
-    let token = format!("operator {}", std::process::id());
-    let operators = format!(
-        ", operators: [{{name: ops, token_sha256: {}, rights: write}}]}}\nstore:",
-        sha256(&token, ground.folder())
-    );
-    let text = fs::read_to_string(&path).expect("read").replacen("}\nstore:", &operators, 1);
-    fs::write(&path, text).expect("written");
-    ground.start();
-    (ground, token)
-}
+use crate::broker::Ground;
 
 #[test]
 fn an_operator_lists_shows_revokes_and_holds_back() {
-    let (mut ground, token) = ground();
+    let mut ground = Ground::ssh();
+    let token = ground.operator();
+    ground.start();
     let lease = |token: &str, args: &[&str]| -> Ran {
         let variables = [("CLAVIGER_BROKER", ground.url()), ("CLAVIGER_OPERATOR_TOKEN", token)];
         claviger_with(ground.folder(), &[&["lease"], args].concat(), b"", &variables)
